@@ -1,0 +1,74 @@
+// Configuration: a service reads its `CISTERN_*` environment variables once, at the start, against a schema.
+// A bad or missing one ends the start with one line that names it.
+import { readFileSync } from 'node:fs';
+import { type Static, type TObject, Type } from 'typebox';
+import { Value } from 'typebox/value';
+
+/** A setting is missing or wrong. The message is one line, fit to be shown to an operator. */
+export class ConfigError extends Error {
+  override name = 'ConfigError';
+}
+
+/** Settings that every service has. Times are in seconds, sizes in bytes. */
+export const commonSettings = {
+  CISTERN_LISTEN: Type.String({
+    default: '127.0.0.1',
+    minLength: 1,
+    description: 'address to listen on',
+  }),
+  CISTERN_LOG_LEVEL: Type.Union(
+    ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'].map((level) => Type.Literal(level)),
+    { default: 'info', description: 'least severe log level that is written' },
+  ),
+  CISTERN_LOG_REQUESTS: Type.Union([Type.Literal('all'), Type.Literal('slow'), Type.Literal('none')], {
+    default: 'slow',
+    description: "which requests are logged: 'slow' means those that failed or took over a second",
+  }),
+  CISTERN_CLUSTER_KEY: Type.String({
+    minLength: 32,
+    description: 'secret that all parts of the cluster share; signs tickets',
+  }),
+  CISTERN_CLUSTER_KEY_PREVIOUS: Type.Optional(
+    Type.String({ minLength: 32, description: 'former cluster key, still accepted while it is rotated out' }),
+  ),
+};
+
+/**
+ * Reads the settings that `schema` names from `env`, with defaults filled in and texts turned into numbers.
+ * For each NAME, `NAME_FILE` may give the path of a file that holds the value (for secrets).
+ * @throws ConfigError naming the first setting that is wrong
+ */
+export function readConfig<T extends TObject>(schema: T, env: NodeJS.ProcessEnv = process.env): Static<T> {
+  const given: Record<string, unknown> = {};
+  for (const name of Object.keys(schema.properties)) {
+    const value = readSetting(name, env);
+    if (value !== undefined && value !== '') given[name] = value;
+  }
+  const filled = Value.Convert(schema, Value.Default(schema, given));
+  const [error] = Value.Errors(schema, filled);
+  if (error === undefined) return filled as Static<T>;
+  throw new ConfigError(explain(error, given));
+}
+
+function readSetting(name: string, env: NodeJS.ProcessEnv): string | undefined {
+  const file = env[`${name}_FILE`];
+  if (file === undefined || file === '') return env[name];
+  if (env[name]) throw new ConfigError(`${name} and ${name}_FILE are both set: set only one of them`);
+  try {
+    return readFileSync(file, 'utf8').trim();
+  } catch (error) {
+    throw new ConfigError(`${name}_FILE: cannot read '${file}' (${(error as NodeJS.ErrnoException).code})`);
+  }
+}
+
+function explain(
+  error: { keyword: string; instancePath: string; params: object; message: string },
+  given: Record<string, unknown>,
+): string {
+  const missing = (error.params as { requiredProperties?: string[] }).requiredProperties?.[0];
+  if (error.keyword === 'required' && missing !== undefined) return `${missing} is not set`;
+  const name = error.instancePath.split('/')[1] ?? '';
+  // Secrets must not reach a log, not even mistyped ones.
+  const shown = /KEY|TOKEN|DATABASE/.test(name) ? '' : ` (is '${String(given[name])}')`;
+  return `${name} ${error.message}${shown}`;
+}

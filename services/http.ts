@@ -1,0 +1,162 @@
+// The HTTP server that every service stands on: validation, request ids, problem+json errors, health, metrics.
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import type {} from '@fastify/swagger';
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
+import Fastify, { type FastifyError, type FastifyReply, type FastifyRequest } from 'fastify';
+import type { Logger } from './logging.ts';
+import type { HttpMetrics } from './metrics.ts';
+import { Problem, type ProblemName } from './problems.ts';
+import { SlowClients } from './slow-clients.ts';
+
+export type Server = Awaited<ReturnType<typeof createServer>>;
+export type { FastifyReply, FastifyRequest };
+
+export interface ServerOptions {
+  log: Logger;
+  metrics: HttpMetrics;
+  logRequests: 'all' | 'slow' | 'none';
+  /** Largest JSON body in bytes. Bodies that a route streams itself are bounded by the route. */
+  jsonLimit?: number;
+  /** Seconds that a body may stand still before the request ends with 408. */
+  idleSeconds?: number;
+  /** What `/readyz` asks: undefined when ready, else a sentence that says why not. */
+  ready: () => Promise<string | undefined> | string | undefined;
+}
+
+const SLOW_MS = 1_000;
+
+/** Makes the server; the caller registers routes and listens. `/healthz`, `/readyz` and `/metrics` are there. */
+export function createServer(options: ServerOptions) {
+  const { log, metrics } = options;
+  const server = Fastify({
+    loggerInstance: log,
+    disableRequestLogging: true,
+    bodyLimit: options.jsonLimit ?? 1024 * 1024,
+    // A body may take as long as it needs while it moves; SlowClients ends those that do not.
+    requestTimeout: 0,
+    connectionTimeout: 0,
+    keepAliveTimeout: 75_000,
+    forceCloseConnections: 'idle',
+    genReqId: requestId,
+    routerOptions: { maxParamLength: 8192 },
+    ajv: { customOptions: { removeAdditional: false, coerceTypes: true, allErrors: false } },
+    frameworkErrors: (error, _request, reply) =>
+      sendProblem(reply as unknown as FastifyReply, asProblem(error)),
+    clientErrorHandler: (error, socket) => {
+      // The head could not be parsed or was never finished: there is no request to answer properly.
+      if (socket.writable && (error as NodeJS.ErrnoException).code !== 'ECONNRESET') {
+        const body = JSON.stringify(new Problem('invalid-request', 'The request is not valid HTTP/1.1.'));
+        socket.end(
+          `HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+        );
+      } else socket.destroy();
+    },
+  }).withTypeProvider<TypeBoxTypeProvider>();
+  server.server.headersTimeout = 20_000;
+
+  server.setErrorHandler((error: FastifyError, request, reply) => {
+    const problem = asProblem(error);
+    if (problem.problem === 'internal') request.log.error({ err: error }, 'internal error');
+    sendProblem(reply, problem);
+  });
+  server.setNotFoundHandler((request, reply) => {
+    sendProblem(
+      reply,
+      new Problem('not-found', `There is nothing at ${request.method} ${pathOf(request.raw)}.`),
+    );
+  });
+
+  const slow = new SlowClients(options.idleSeconds ?? 30);
+  server.addHook('onClose', async () => slow.close());
+  server.addHook('onRequest', async (request, reply) => {
+    reply.header('x-request-id', request.id);
+    if (hasBody(request.raw)) slow.watch(request.raw, reply);
+  });
+  server.addHook('onResponse', async (request, reply) => {
+    const ms = reply.elapsedTime;
+    const route = request.routeOptions.url ?? 'none';
+    metrics.seconds.observe(
+      { method: request.method, route, status: `${Math.floor(reply.statusCode / 100)}xx` },
+      ms / 1000,
+    );
+    const worthIt = reply.statusCode >= 500 || ms >= SLOW_MS;
+    if (options.logRequests === 'all' || (options.logRequests === 'slow' && worthIt)) {
+      const { method, id, ip } = request;
+      request.log.info(
+        { id, method, path: pathOf(request.raw), status: reply.statusCode, ms, ip },
+        'request',
+      );
+    }
+  });
+
+  server.get('/healthz', { schema: { hide: true } }, async () => ({ status: 'alive' }));
+  server.get('/readyz', { schema: { hide: true } }, async (_request, reply) => {
+    const why = await options.ready();
+    if (why === undefined) return { status: 'ready' };
+    return reply.code(503).header('retry-after', '2').send({ status: 'not ready', why });
+  });
+  server.get('/metrics', { schema: { hide: true } }, async (_request, reply) => {
+    reply.type(metrics.registry.contentType);
+    return metrics.registry.metrics();
+  });
+  return server;
+}
+
+/** Answers with a problem, with its headers, as `application/problem+json`. */
+export function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply {
+  return reply
+    .code(problem.status)
+    .headers(problem.headers)
+    .header('cache-control', 'no-store')
+    .type('application/problem+json')
+    .send(JSON.stringify(problem));
+}
+
+/** The path of a request as the client wrote it, without the query (which may hold a ticket). */
+export function pathOf(request: IncomingMessage): string {
+  return (request.url ?? '').split('?', 1)[0] as string;
+}
+
+function requestId(request: IncomingMessage): string {
+  const given = request.headers['x-request-id'];
+  return typeof given === 'string' && /^[\w.-]{1,64}$/.test(given) ? given : randomUUID();
+}
+
+function hasBody(request: IncomingMessage): boolean {
+  const length = request.headers['content-length'];
+  return request.headers['transfer-encoding'] !== undefined || (length !== undefined && length !== '0');
+}
+
+// Fastify's own errors, by code, in our words. What is not listed goes by its status.
+const frameworkProblems: Record<string, ProblemName> = {
+  FST_ERR_BAD_URL: 'invalid-key',
+  FST_ERR_CTP_BODY_TOO_LARGE: 'body-too-large',
+  FST_ERR_CTP_INVALID_JSON_BODY: 'invalid-json',
+  FST_ERR_CTP_EMPTY_JSON_BODY: 'invalid-json',
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'unsupported-media-type',
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: 'truncated-body',
+  FST_REQ_FILE_TOO_LARGE: 'body-too-large',
+  FST_FILES_LIMIT: 'body-too-large',
+  FST_PARTS_LIMIT: 'body-too-large',
+  FST_FIELDS_LIMIT: 'body-too-large',
+};
+
+function asProblem(error: FastifyError | Error): Problem {
+  if (error instanceof Problem) return error;
+  const { code, validation, validationContext, statusCode } = error as FastifyError;
+  if (validation) {
+    const [first] = validation;
+    const where = `${validationContext ?? 'request'}${first?.instancePath.replaceAll('/', '.') ?? ''}`;
+    const extra = (first?.params as { additionalProperty?: string })?.additionalProperty;
+    const field = extra === undefined ? '' : ` ('${extra}')`;
+    return new Problem('invalid-request', `${where} ${first?.message ?? 'is not valid'}${field}.`);
+  }
+  const known = frameworkProblems[code];
+  if (known !== undefined) return new Problem(known, known === 'invalid-key' ? undefined : error.message);
+  if (statusCode === 413) return new Problem('body-too-large', error.message);
+  if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) {
+    return new Problem('invalid-request', error.message);
+  }
+  return new Problem('internal');
+}

@@ -1,0 +1,64 @@
+// How a service process begins and ends: settings errors are one line, signals end it in phases, a bug ends it loudly.
+import { ConfigError } from './config.ts';
+import type { Logger } from './logging.ts';
+
+export interface Running {
+  log: Logger;
+  /** Stops accepting, finishes what is in flight, closes everything. Must end by itself. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Runs a service until SIGTERM or SIGINT, then stops it and exits 0 (1 if stopping took over `graceMs`).
+ * Settings that are wrong exit 2 with one line on stderr; so does a start that fails otherwise, with 1.
+ */
+export async function runService(
+  name: string,
+  start: () => Promise<Running>,
+  graceMs = 30_000,
+): Promise<void> {
+  let running: Running;
+  try {
+    running = await start();
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    process.stderr.write(`${name}: ${text}\n`);
+    process.exit(error instanceof ConfigError ? 2 : 1);
+  }
+  const { log } = running;
+  let stopping = false;
+  const stop = async (signal: string) => {
+    if (stopping) return;
+    stopping = true;
+    log.info({ signal }, 'stopping');
+    setTimeout(() => {
+      log.error('did not stop in time, exiting');
+      log.flush();
+      process.exit(1);
+    }, graceMs).unref();
+    await running.stop();
+    log.info('stopped');
+    log.flush(() => process.exit(0));
+  };
+  process.on('SIGTERM', () => void stop('SIGTERM'));
+  process.on('SIGINT', () => void stop('SIGINT'));
+  process.on('uncaughtException', (err) => {
+    log.fatal({ err }, 'uncaught exception');
+    log.flush(() => process.exit(70));
+  });
+}
+
+/** Resolves after `ms`, or at once when `signal` is aborted. It does not keep the process alive. */
+export function delay(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted) return resolve();
+    const done = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    timer.unref();
+    signal?.addEventListener('abort', done, { once: true });
+  });
+}

@@ -1,0 +1,162 @@
+// What tracker and storage node say to each other, as schemas: they validate on both sides and name the types.
+//
+// Storage node (every request needs `?ticket=`, see tickets.ts):
+//   PUT    /devices/{dev}/blobs/{fid}         'put'      body: the bytes    201 Receipt (200: was there, same bytes)
+//   GET    /devices/{dev}/blobs/{fid}         'get'      200, 206, 304, 416; HEAD alike
+//   DELETE /devices/{dev}/blobs/{fid}         'delete'   204; 404 replica-missing
+//   POST   /devices/{dev}/blobs/{fid}/verify  'verify'   200 Verified; re-reads the bytes from the disk
+//   POST   /devices/{dev}/blobs/{fid}/copy    'copy'     CopyOrder -> 201 Receipt (200: was there, same bytes)
+//   GET    /devices/{dev}/blobs?after=&limit= 'inventory' 200 Inventory
+// Tracker (needs `Authorization: Bearer <'node' ticket>`):
+//   POST   /v1/cluster/register    Registration -> Registered
+//   POST   /v1/cluster/heartbeat   Heartbeat -> HeartbeatAnswer
+import { type Static, Type } from 'typebox';
+import { NAME_PATTERN } from './keys.ts';
+
+const Fid = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER });
+const DeviceId = Type.Integer({ minimum: 1, maximum: 2_147_483_647 });
+const Bytes = Type.Integer({ minimum: 0 });
+const Sha256 = Type.String({ pattern: '^[0-9a-f]{64}$', description: 'SHA-256 in lower-case hex' });
+const strict = { additionalProperties: false };
+
+export const DevicePath = Type.Object({ dev: DeviceId }, strict);
+export const BlobPath = Type.Object({ dev: DeviceId, fid: Fid }, strict);
+
+export const ReceiptPartSchema = Type.Object(
+  {
+    host: Type.String(),
+    session: Type.String(),
+    dev: DeviceId,
+    at: Type.Integer(),
+    signature: Type.String(),
+  },
+  strict,
+);
+export const ReceiptSchema = Type.Object(
+  {
+    fid: Fid,
+    size: Bytes,
+    sha256: Sha256,
+    domain: Type.String(),
+    key: Type.String(),
+    class: Type.String(),
+    parts: Type.Array(ReceiptPartSchema, { minItems: 1, maxItems: 16 }),
+  },
+  { ...strict, description: "Storage nodes' signed statement that these devices durably hold these bytes" },
+);
+
+export const CopyOrder = Type.Object(
+  { sources: Type.Array(Type.String({ minLength: 1 }), { minItems: 1, maxItems: 16 }) },
+  { ...strict, description: "Ticketed 'get' URLs of good replicas, tried in order" },
+);
+export type CopyOrder = Static<typeof CopyOrder>;
+
+export const Verified = Type.Object({ size: Bytes, sha256: Sha256 }, strict);
+export type Verified = Static<typeof Verified>;
+
+export const InventoryQuery = Type.Object(
+  {
+    ticket: Type.Optional(Type.String()),
+    after: Type.Integer({ minimum: 0, default: 0, description: 'return fids above this one' }),
+    limit: Type.Integer({ minimum: 1, maximum: 10_000, default: 1_000 }),
+  },
+  strict,
+);
+export const Inventory = Type.Object(
+  {
+    blobs: Type.Array(Type.Object({ fid: Fid, size: Bytes, at: Type.Integer() }, strict), {
+      description: 'in ascending order of fid; `at` is the modification time in milliseconds',
+    }),
+    /** Ask again with `after` set to this; absent at the end. */
+    next: Type.Optional(Fid),
+  },
+  strict,
+);
+export type Inventory = Static<typeof Inventory>;
+
+/** What a node says of one device: `ok` serves and takes writes, `readonly` serves only, `out` does neither. */
+export const DeviceReport = Type.Object(
+  {
+    id: DeviceId,
+    uuid: Type.Union([Type.String({ format: 'uuid' }), Type.Null()], {
+      description: 'from the marker file; null: the directory is empty and has none yet',
+    }),
+    condition: Type.Union([Type.Literal('ok'), Type.Literal('readonly'), Type.Literal('out')]),
+    why: Type.Optional(Type.String({ description: 'why the condition is not ok, for the operator' })),
+    total: Bytes,
+    free: Type.Integer({ description: 'bytes that uploads may still fill, beyond the reserve; not below 0' }),
+    highestFid: Type.Integer({ minimum: 0 }),
+    blobs: Type.Integer({ minimum: 0 }),
+    errors: Type.Integer({ minimum: 0, description: 'read and write errors since the node started' }),
+  },
+  strict,
+);
+export type DeviceReport = Static<typeof DeviceReport>;
+
+export const Registration = Type.Object(
+  {
+    host: Type.String({ pattern: NAME_PATTERN }),
+    url: Type.String({ format: 'uri', description: 'where trackers and clients reach this node' }),
+    zone: Type.Optional(Type.String({ pattern: NAME_PATTERN })),
+    session: Type.String({ minLength: 16, maxLength: 64 }),
+    devices: Type.Array(DeviceReport, { maxItems: 1024 }),
+  },
+  strict,
+);
+export type Registration = Static<typeof Registration>;
+
+export const Registered = Type.Object(
+  {
+    cluster: Type.String({ description: "the cluster's id, for the marker files" }),
+    /**
+     * `accepted`: in service. `format`: unknown to the cluster and empty: write a marker, then register again.
+     * `refused`: stays out; `why` says what is wrong.
+     */
+    devices: Type.Array(
+      Type.Object(
+        {
+          id: DeviceId,
+          verdict: Type.Union([Type.Literal('accepted'), Type.Literal('format'), Type.Literal('refused')]),
+          why: Type.Optional(Type.String()),
+        },
+        strict,
+      ),
+    ),
+  },
+  strict,
+);
+export type Registered = Static<typeof Registered>;
+
+/** A replica that the node found to be bad or gone while serving it. */
+export const Finding = Type.Object(
+  {
+    dev: DeviceId,
+    fid: Fid,
+    kind: Type.Union([Type.Literal('corrupt'), Type.Literal('missing'), Type.Literal('unreadable')]),
+  },
+  strict,
+);
+export type Finding = Static<typeof Finding>;
+
+export const Heartbeat = Type.Object(
+  {
+    host: Type.String({ pattern: NAME_PATTERN }),
+    session: Type.String(),
+    clock: Type.Integer({ description: "the node's time in milliseconds" }),
+    devices: Type.Array(DeviceReport, { maxItems: 1024 }),
+    findings: Type.Array(Finding, { maxItems: 1000, description: 'repeated until a heartbeat was answered' }),
+  },
+  strict,
+);
+export type Heartbeat = Static<typeof Heartbeat>;
+
+export const HeartbeatAnswer = Type.Object(
+  {
+    cluster: Type.String(),
+    /** True: the tracker does not know this session; register again. */
+    register: Type.Boolean(),
+    clock: Type.Integer({ description: "the database's time in milliseconds" }),
+  },
+  strict,
+);
+export type HeartbeatAnswer = Static<typeof HeartbeatAnswer>;

@@ -1,0 +1,68 @@
+// The tracker's settings, as a schema: it names, validates and documents them. docs/configuration.md lists the same.
+import { type Static, Type } from 'typebox';
+import { commonSettings } from '../services/config.ts';
+
+const seconds = (value: number, description: string, minimum = 0) =>
+  Type.Number({ default: value, minimum, maximum: 31_536_000, description });
+
+/** Settings of a tracker, besides those that every service has. Times are in seconds, sizes in bytes. */
+export const trackerSettings = Type.Object({
+  ...commonSettings,
+  CISTERN_PORT: Type.Integer({
+    default: 7500,
+    minimum: 0,
+    maximum: 65_535,
+    description: 'port to listen on; 0 takes any that is free',
+  }),
+  CISTERN_URL: Type.Optional(
+    Type.String({
+      pattern: '^https?://',
+      description:
+        'where others reach this tracker, as status shows it; without it, the address it listens on',
+    }),
+  ),
+  CISTERN_DATABASE_URL: Type.String({
+    pattern: '^postgres(ql)?://',
+    description: 'the PostgreSQL database that all trackers of the cluster share',
+  }),
+  CISTERN_DATABASE_POOL: Type.Integer({
+    default: 8,
+    minimum: 2,
+    maximum: 100,
+    description: 'most connections to the database',
+  }),
+  CISTERN_ADMIN_TOKEN: Type.String({
+    minLength: 16,
+    description: 'a bearer token that is always accepted, with scope admin',
+  }),
+  CISTERN_DOWN_SECONDS: seconds(
+    10,
+    "a host is observed down after so long without a heartbeat, by the database's clock",
+    0.1,
+  ),
+  CISTERN_STATE_SECONDS: seconds(1, "how often the cluster's state is read again", 0.05),
+  CISTERN_REAP_AFTER_SECONDS: seconds(86_400, 'how long the bytes of an un-named blob are kept'),
+  CISTERN_SWEEP_AFTER_SECONDS: seconds(3_600, 'how old a blob unknown to the database must be to be removed'),
+  CISTERN_SWEEP_EVERY_SECONDS: seconds(3_600, "how often each device's inventory is compared", 0.1),
+  CISTERN_REPAIR_WORKERS: Type.Integer({
+    default: 4,
+    minimum: 0,
+    maximum: 64,
+    description: 'how many blobs this tracker repairs at the same time; 0: it leaves that to others',
+  }),
+  CISTERN_TICKET_SECONDS: seconds(600, 'how long tickets for uploads and redirects are valid', 1),
+  CISTERN_MAX_UPLOAD_BYTES: Type.Integer({
+    default: 64 * 1024 ** 3,
+    minimum: 1,
+    description: 'largest file that is accepted',
+  }),
+  CISTERN_IDLE_SECONDS: seconds(30, 'how long the body of a request may stand still', 0.1),
+  CISTERN_X_ACCEL_PREFIX: Type.Optional(
+    Type.String({
+      pattern: '^/',
+      description: 'downloads are answered with X-Accel-Redirect below this location, for an nginx in front',
+    }),
+  ),
+});
+
+export type TrackerConfig = Static<typeof trackerSettings>;

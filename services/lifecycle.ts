@@ -18,6 +18,7 @@ export async function runService(
   graceMs = 30_000,
 ): Promise<void> {
   let running: Running;
+  const orphaned = watchParent();
   try {
     running = await start();
   } catch (error) {
@@ -42,9 +43,22 @@ export async function runService(
   };
   process.on('SIGTERM', () => void stop('SIGTERM'));
   process.on('SIGINT', () => void stop('SIGINT'));
+  void orphaned.then(() => stop('end of the parent'));
   process.on('uncaughtException', (err) => {
     log.fatal({ err }, 'uncaught exception');
     log.flush(() => process.exit(70));
+  });
+}
+
+/**
+ * With `CISTERN_PARENT=stdin` (`cistern up` sets it), resolves when standard input ends: the parent is gone, however it
+ * went, and nobody would stop us any more. A service that is still starting then ends at once.
+ */
+function watchParent(): Promise<void> {
+  if (process.env.CISTERN_PARENT !== 'stdin') return new Promise(() => {});
+  return new Promise((resolve) => {
+    process.stdin.on('error', () => {}).once('close', resolve);
+    process.stdin.resume();
   });
 }
 

@@ -162,7 +162,7 @@ async function startServer(
   child.stdin?.on('error', () => {});
   const ended = { how: undefined as string | undefined };
   const exited = once(child, 'exit').then(([code, signal]) => {
-    ended.how = wordsFor(code, signal, lastWords(log));
+    ended.how = wordsFor(code, signal, lastWords(log, /FATAL|PANIC/));
     return ended.how;
   });
   const url = `postgres://${USER}:${encodeURIComponent(options.password)}@127.0.0.1:${options.port}/postgres`;

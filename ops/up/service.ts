@@ -87,9 +87,10 @@ export function openLog(path: string): Log {
   return { path, fd, from: fstatSync(fd).size, close: () => closeSync(fd) };
 }
 
-/** The last thing that a process wrote to its log, as text, '' if it wrote nothing. */
-export function lastWords(log: Log): string {
-  const line = readFileSync(log.path).subarray(log.from).toString().trim().split('\n').at(-1) ?? '';
+/** The last thing that a process wrote to its log (that matches `worst`, if any does); '' if it wrote nothing. */
+export function lastWords(log: Log, worst = /./): string {
+  const lines = readFileSync(log.path).subarray(log.from).toString().trim().split('\n');
+  const line = lines.findLast((text) => worst.test(text)) ?? lines.at(-1) ?? '';
   try {
     const { msg, err } = JSON.parse(line) as { msg?: string; err?: { message?: string } };
     return err?.message ?? msg ?? line;

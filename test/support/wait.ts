@@ -1,0 +1,26 @@
+// Waiting for a condition, with an end.
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/**
+ * Asks again and again until the answer is truthy, and returns it. A condition that throws is not met yet.
+ * @throws Error that says `what` was waited for, and the last thing that went wrong
+ */
+export async function waitFor<T>(
+  condition: () => Promise<T> | T,
+  { what, timeout = 10_000, every = 25 }: { what: string; timeout?: number; every?: number },
+): Promise<NonNullable<T>> {
+  const deadline = Date.now() + timeout;
+  for (;;) {
+    let last: unknown;
+    try {
+      const answer = await condition();
+      if (answer) return answer;
+    } catch (error) {
+      last = error;
+    }
+    if (Date.now() > deadline) {
+      throw new Error(`waited ${timeout} ms in vain for ${what}`, { cause: last });
+    }
+    await sleep(every);
+  }
+}

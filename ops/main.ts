@@ -1,6 +1,23 @@
 // The `cistern` command: one file a verb in commands/, each with `register(program)`.
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import * as cat from './commands/cat.ts';
+import * as classes from './commands/class.ts';
+import * as cp from './commands/cp.ts';
+import * as device from './commands/device.ts';
+import * as domain from './commands/domain.ts';
+import * as get from './commands/get.ts';
+import * as host from './commands/host.ts';
+import * as ls from './commands/ls.ts';
+import * as mkdir from './commands/mkdir.ts';
+import * as mv from './commands/mv.ts';
+import * as put from './commands/put.ts';
+import * as rm from './commands/rm.ts';
+import * as rmdir from './commands/rmdir.ts';
+import * as stat from './commands/stat.ts';
+import * as status from './commands/status.ts';
+import * as token from './commands/token.ts';
+import * as trash from './commands/trash.ts';
 import * as up from './commands/up.ts';
 import { EXIT_HELP } from './lib/failure.ts';
 import { runProgram } from './lib/session.ts';
@@ -14,6 +31,9 @@ const program = new Command('cistern')
   .version(version)
   .addHelpText('after', EXIT_HELP);
 
-for (const { register } of [up]) register(program);
+program.commandsGroup('Files:');
+for (const { register } of [put, get, cat, ls, stat, rm, mv, cp, mkdir, rmdir, trash]) register(program);
+program.commandsGroup('Cluster:');
+for (const { register } of [up, status, domain, classes, token, host, device]) register(program);
 
 await runProgram(program, process.argv.slice(2));

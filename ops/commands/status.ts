@@ -1,0 +1,74 @@
+// `cistern status`: one screen that says whether all is well, and what to do next if it is not.
+import type { Command } from 'commander';
+import { deviceColumns, hostColumns } from '../lib/cluster.ts';
+import { EXIT, failureOf } from '../lib/failure.ts';
+import { formatAge, formatBytes, plural } from '../lib/format.ts';
+import type { Output } from '../lib/output.ts';
+import { run, type Session, verb } from '../lib/session.ts';
+import type { Status } from '../lib/types.ts';
+
+export function register(program: Command): void {
+  verb(program, 'status', 'say whether the cluster is healthy, and what to do if not', {
+    domain: false,
+    examples: ['status', 'status --json | jq .verdict', 'status > /dev/null || mail-the-operator'],
+  }).action(run(status));
+}
+
+async function status(session: Session): Promise<number> {
+  const { out } = session;
+  let found: Status;
+  try {
+    found = await session.admin.json<Status>({ method: 'GET', path: '/v1/status', patience: 0 });
+  } catch (error) {
+    // Whatever it is: nothing was seen, so nothing may be said of the cluster's health.
+    throw failureOf(error, 'cannot see the status').withExit(EXIT.couldNotLook);
+  }
+  if (out.json) await out.line(JSON.stringify(found));
+  else if (out.terminal) await screen(out, found);
+  else await lines(out, found);
+  return found.verdict === 'healthy' ? EXIT.ok : EXIT.failed;
+}
+
+async function screen(out: Output, found: Status): Promise<void> {
+  const { bold, green, yellow, red, dim } = out.color;
+  const paint = { healthy: green, degraded: yellow, unhealthy: red }[found.verdict];
+  const [first, ...others] = found.reasons;
+  const verdict = bold(paint(found.verdict.toUpperCase()));
+  await out.line(first === undefined ? verdict : `${verdict}: ${out.name(first.what)}`);
+  for (const { what } of others) await out.line(`  ${out.name(what)}`);
+  await out.line('');
+  const { database, files } = found;
+  for (const tracker of found.trackers) {
+    const who = tracker.self ? 'answers here' : `seen ${formatAge(tracker.seen)}`;
+    await out.line(`tracker   ${out.name(tracker.url)}, version ${out.name(tracker.version)}, ${who}`);
+  }
+  await out.line(
+    `database  ${out.name(database.version)}, answers in ${database.latencyMs.toFixed(1)} ms, ${formatBytes(database.size)}`,
+  );
+  await out.line(
+    `files     ${plural(files.underReplicated, 'file')} below their copies, ${files.withoutCopy} without any; ` +
+      `repair queue ${files.queued}${files.oldestRepair ? `, oldest ${formatAge(files.oldestRepair)}` : ''}; ` +
+      `${files.removing} being removed, ${files.reaping} to be reaped; ${plural(files.domains, 'domain')}`,
+  );
+  await out.line('');
+  await out.list(found.hosts, hostColumns(out));
+  await out.line('');
+  await out.list(found.devices, deviceColumns(out));
+  const next = found.reasons.flatMap(({ next }) => (next ? [next] : []));
+  if (next.length > 0) await out.line('');
+  for (const command of new Set(next)) await out.line(`${dim('next:')} ${bold(out.name(command))}`);
+}
+
+/** The same for pipes: each line begins with the word for what it is about. */
+async function lines(out: Output, found: Status): Promise<void> {
+  const rows: (string | number)[][] = [
+    ['verdict', found.verdict],
+    ...found.reasons.map(({ what, next }) => ['reason', what, next ?? '']),
+    ...found.trackers.map((t) => ['tracker', t.url, t.version, t.seen]),
+    ['database', found.database.version, found.database.latencyMs, found.database.size],
+    ...Object.entries(found.files).map(([name, value]) => ['files', name, value ?? '']),
+    ...found.hosts.map((host) => ['host', ...hostColumns(out).map(({ cell }) => cell(host))]),
+    ...found.devices.map((device) => ['device', ...deviceColumns(out).map(({ cell }) => cell(device))]),
+  ];
+  for (const row of rows) await out.line(row.join('\t'));
+}

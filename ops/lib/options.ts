@@ -1,0 +1,32 @@
+// Values of options and arguments: parsed, or refused with a sentence.
+import { InvalidArgumentError } from 'commander';
+import { parseExpiry } from './format.ts';
+
+/** A whole number from 1 on. */
+export function positive(text: string): number {
+  if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError('It is not a whole number above 0.');
+}
+
+/** A whole number from 0 on. */
+export function natural(text: string): number {
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError('It is not a whole number.');
+}
+
+/** Several of them, for an argument that may be repeated. */
+export function positives(text: string, before: number[] | undefined): number[] {
+  return [...(before ?? []), positive(text)];
+}
+
+/** 'a,b' and repeated options, as one list. */
+export function list(text: string, before: string[] | undefined): string[] {
+  return [...(before ?? []), ...text.split(',').filter((part) => part !== '')];
+}
+
+/** '30d' or a date, as a time in ISO 8601. */
+export function expiry(text: string): string {
+  const at = parseExpiry(text);
+  if (at !== undefined) return at;
+  throw new InvalidArgumentError("Write a time from now ('12h', '30d') or a date ('2027-01-31').");
+}

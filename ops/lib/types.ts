@@ -1,0 +1,119 @@
+// What the tracker answers (docs/http-api.md), as far as commands use it. Sizes are bytes, times ISO 8601.
+
+export interface FileEntry {
+  kind: 'file';
+  key: string;
+  size: number;
+  etag: string;
+  sha256: string;
+  contentType: string;
+  mtime: string;
+  class: string;
+  meta: Record<string, unknown>;
+  fid: number;
+}
+
+export interface DirectoryEntry {
+  kind: 'directory';
+  key: string;
+  mtime: string;
+}
+
+export type Entry = FileEntry | DirectoryEntry;
+
+export interface TrashedVersion extends Omit<FileEntry, 'kind' | 'sha256'> {
+  id: number;
+  reason: 'deleted' | 'replaced';
+  at: string;
+}
+
+export interface Domain {
+  name: string;
+  trashDays: number;
+  created: string;
+}
+
+export interface StorageClass {
+  name: string;
+  copies: number;
+  minCopies: number;
+  prefixes: string[];
+  trash: boolean;
+}
+
+export interface Token {
+  id: number | string;
+  name: string;
+  scopes: string[];
+  domain: string | null;
+  prefix: string | null;
+  redirect: boolean;
+  expires: string | null;
+  created: string;
+  /** The secret, in the answer that made it and never again. */
+  token?: string;
+}
+
+export interface Host {
+  name: string;
+  url: string;
+  zone: string | null;
+  state: 'up' | 'down';
+  seen: string | null;
+  clockOffset: number | null;
+  devices: number[];
+}
+
+export interface Device {
+  id: number;
+  host: string;
+  uuid: string;
+  state: 'alive' | 'readonly' | 'drain' | 'dead';
+  observed: 'up' | 'down';
+  condition: 'ok' | 'readonly' | 'out';
+  why?: string | null;
+  weight: number;
+  total: number;
+  free: number;
+  blobs: number;
+  errors: number;
+  highestFid: number;
+}
+
+export interface Status {
+  verdict: 'healthy' | 'degraded' | 'unhealthy';
+  reasons: { what: string; next: string | null }[];
+  cluster: string;
+  trackers: { url: string; version: string; seen: string; self: boolean }[];
+  database: { version: string; latencyMs: number; size: number };
+  hosts: Host[];
+  devices: Device[];
+  files: {
+    domains: number;
+    underReplicated: number;
+    withoutCopy: number;
+    oldestRepair: string | null;
+    queued: number;
+    removing: number;
+    reaping: number;
+  };
+}
+
+export interface Repair {
+  queued: number;
+  underReplicated: number;
+  withoutCopy: number;
+  oldest: string | null;
+  removing: number;
+  reaping: number;
+  stuck: (MissingFile & { attempts: number })[];
+}
+
+export interface MissingFile {
+  fid: number;
+  domain: string | null;
+  key: string | null;
+  copies: number;
+  want: number;
+  why: string;
+}

@@ -9,6 +9,8 @@ CREATE TABLE cluster (
   database_identity text,
   next_fid bigint NOT NULL DEFAULT 1,
   sweep_from bigint NOT NULL DEFAULT 1,
+  -- When a tracker last began to compare the copies of all blobs with what their classes want.
+  scanned timestamptz NOT NULL DEFAULT '-infinity',
   created timestamptz NOT NULL DEFAULT now()
 );
 INSERT INTO cluster DEFAULT VALUES;
@@ -50,7 +52,7 @@ CREATE TABLE tokens (
 CREATE TABLE hosts (
   id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   name text COLLATE "C" NOT NULL UNIQUE,
-  url text NOT NULL,
+  url text NOT NULL UNIQUE,
   zone text COLLATE "C" NOT NULL DEFAULT 'default',
   -- The present run of its storage node and the one before: receipts of both are accepted.
   session text NOT NULL,
@@ -64,7 +66,9 @@ CREATE TABLE devices (
   uuid uuid NOT NULL UNIQUE,
   state text NOT NULL DEFAULT 'alive' CHECK (state IN ('alive', 'readonly', 'drain', 'dead')),
   state_since timestamptz NOT NULL DEFAULT now(),
-  weight smallint NOT NULL DEFAULT 100 CHECK (weight BETWEEN 0 AND 1000)
+  weight smallint NOT NULL DEFAULT 100 CHECK (weight BETWEEN 0 AND 1000),
+  -- When a tracker last began to compare its inventory with the locations.
+  swept timestamptz NOT NULL DEFAULT '-infinity'
 );
 CREATE INDEX devices_host ON devices (host_id);
 

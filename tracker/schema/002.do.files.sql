@@ -18,13 +18,14 @@ CREATE TABLE locations (
   fid bigint NOT NULL,
   device_id integer NOT NULL,
   -- bad: known to be corrupt or lost. removing: the only state in which a node is told to unlink, and nothing is
-  -- placed over it; `at` is then when the last permission to unlink was given.
+  -- placed over it; `at` is then when the last permission to unlink was given, 'epoch' if none was yet.
   state text NOT NULL DEFAULT 'good' CHECK (state IN ('good', 'bad', 'removing')),
   at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (fid, device_id)
 );
 CREATE INDEX locations_device ON locations (device_id, fid);
-CREATE INDEX locations_removing ON locations (at) WHERE state = 'removing';
+-- By device, so that what a device that is down holds does not stand in the way of the others.
+CREATE INDEX locations_removing ON locations (device_id, at) WHERE state = 'removing';
 
 -- `path` is '' for the root, else 'a/b/'. A removed tree is detached first: its paths then begin with '/<id>/', which
 -- no key can, and it is purged in batches.
@@ -87,10 +88,15 @@ CREATE TABLE repair (
   version integer NOT NULL DEFAULT 1,
   attempts integer NOT NULL DEFAULT 0,
   next_try timestamptz NOT NULL DEFAULT now(),
+  -- A worker has claimed it until then. Apart from next_try, so that a new need is not kept waiting by a back-off and
+  -- does not set a second worker on a blob that one is already copying.
+  leased_until timestamptz NOT NULL DEFAULT '-infinity',
+  -- What the last attempt failed for; null before the first.
   why text,
   at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX repair_next ON repair (copies, next_try);
+CREATE INDEX repair_stuck ON repair (copies, fid) WHERE why IS NOT NULL;
 CREATE INDEX repair_at ON repair (at);
 
 -- First answers of requests that carried an Idempotency-Key.
@@ -103,3 +109,11 @@ CREATE TABLE idempotency (
   PRIMARY KEY (domain_id, key)
 );
 CREATE INDEX idempotency_at ON idempotency (at);
+
+-- The class that a key's prefix chooses: the longest that fits, else 'default'.
+CREATE FUNCTION class_for(domain integer, key text) RETURNS integer LANGUAGE sql STABLE AS $$
+  SELECT coalesce(
+    (SELECT c.id FROM classes c CROSS JOIN unnest(c.prefixes) AS p (prefix)
+      WHERE c.domain_id = domain AND starts_with(key, p.prefix) ORDER BY length(p.prefix) DESC, c.id LIMIT 1),
+    (SELECT c.id FROM classes c WHERE c.domain_id = domain AND c.name = 'default'))
+$$;

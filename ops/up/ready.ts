@@ -8,8 +8,9 @@ export interface ReadyOptions {
   adminToken: string;
   /** Hosts and their devices that must be there. */
   nodes: { host: string; devices: { id: number }[] }[];
-  /** Called now and then with what is missing. */
+  /** Called now and then (each `every` milliseconds, 15 s by default) with what is missing. */
   waiting: (why: string) => void;
+  every?: number;
   signal: AbortSignal;
 }
 
@@ -27,7 +28,8 @@ export const DEMO_DOMAIN = 'demo';
 
 /** Waits, as long as it takes, until every tracker and every device serves. Rejects when `signal` is aborted. */
 export async function whenReady(options: ReadyOptions): Promise<void> {
-  let report = Date.now() + REPORT_EVERY_MS;
+  const every = options.every ?? REPORT_EVERY_MS;
+  let report = Date.now() + every;
   for (;;) {
     const why = await whatIsMissing(options).catch((error: Error) => {
       options.signal.throwIfAborted();
@@ -36,7 +38,7 @@ export async function whenReady(options: ReadyOptions): Promise<void> {
     if (why === undefined) return;
     if (Date.now() > report) {
       options.waiting(why);
-      report = Date.now() + REPORT_EVERY_MS;
+      report = Date.now() + every;
     }
     await sleep(100, undefined, { signal: options.signal });
   }

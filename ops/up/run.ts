@@ -71,8 +71,8 @@ Cistern is ready: ${nodes.length} storage nodes with ${devices} devices, state i
   domain   ${domain}
   token    ${token}
 
-  upload    curl -T README.md ${authorization} ${file}
-  download  curl ${authorization} ${file}
+  upload    curl -f -T README.md ${authorization} ${file}
+  download  curl -f ${authorization} ${file}
   status    npx cistern status
 
 The API is described at ${tracker}/docs. Ctrl-C stops everything.`;

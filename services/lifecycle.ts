@@ -18,9 +18,12 @@ export async function runService(
   graceMs = 30_000,
 ): Promise<void> {
   let running: Running;
+  let starting = true;
   const orphaned = watchParent();
+  void orphaned.then(() => starting && process.exit(1));
   try {
     running = await start();
+    starting = false;
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error);
     process.stderr.write(`${name}: ${text}\n`);

@@ -88,7 +88,7 @@ export function openLog(path: string): Log {
 }
 
 /** The last thing that a process wrote to its log (that matches `worst`, if any does); '' if it wrote nothing. */
-export function lastWords(log: Log, worst = /./): string {
+export function lastWords(log: Log, worst = /"level":[56]0|^\w*Error\b|^[\w -]+: /): string {
   const lines = readFileSync(log.path).subarray(log.from).toString().trim().split('\n');
   const line = lines.findLast((text) => worst.test(text)) ?? lines.at(-1) ?? '';
   try {

@@ -1,21 +1,18 @@
-// The Idempotency-Key header: which request it stands for.
-import type { FastifyRequest } from '../../services/http.ts';
-import { pathOf } from '../../services/http.ts';
+// The header Idempotency-Key: a repeat of a request whose answer was lost gets the first answer.
+import { type FastifyRequest, pathOf } from '../../services/http.ts';
 import { Problem } from '../../services/problems.ts';
 import type { Idempotency } from '../namespace/types.ts';
 
 /**
- * The request's Idempotency-Key, if it has one, bound to its method, path and `more` (what else makes it this request).
+ * The Idempotency-Key of a request, with what must be the same in a repeat: the method, the path, and `more` (what a
+ * JSON body says, for instance).
  * @throws Problem invalid-request
  */
 export function idempotencyOf(request: FastifyRequest, more = ''): Idempotency | undefined {
-  const key = request.headers['idempotency-key'];
+  const key = request.headers['idempotency-key']?.toString();
   if (key === undefined) return undefined;
-  if (typeof key !== 'string' || key.length < 1 || key.length > 128) {
-    throw new Problem('invalid-request', 'Idempotency-Key must have 1 to 128 characters.');
+  if (!/^[\x21-\x7e](?:[\x20-\x7e]{0,126}[\x21-\x7e])?$/.test(key)) {
+    throw new Problem('invalid-request', 'Idempotency-Key must have 1 to 128 printable ASCII characters.');
   }
-  return {
-    key,
-    request: `${request.method} ${pathOf(request.raw)}${more && `\n${more.replaceAll('\0', '\n')}`}`,
-  };
+  return { key, request: `${request.method} ${pathOf(request.raw)} ${more}`.trimEnd() };
 }

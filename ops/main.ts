@@ -12,6 +12,7 @@ import * as ls from './commands/ls.ts';
 import * as mkdir from './commands/mkdir.ts';
 import * as mv from './commands/mv.ts';
 import * as put from './commands/put.ts';
+import * as repair from './commands/repair.ts';
 import * as rm from './commands/rm.ts';
 import * as rmdir from './commands/rmdir.ts';
 import * as stat from './commands/stat.ts';
@@ -34,6 +35,6 @@ const program = new Command('cistern')
 program.commandsGroup('Files:');
 for (const { register } of [put, get, cat, ls, stat, rm, mv, cp, mkdir, rmdir, trash]) register(program);
 program.commandsGroup('Cluster:');
-for (const { register } of [up, status, domain, classes, token, host, device]) register(program);
+for (const { register } of [up, status, repair, domain, classes, token, host, device]) register(program);
 
 await runProgram(program, process.argv.slice(2));

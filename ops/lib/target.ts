@@ -153,10 +153,9 @@ function readJson<T extends TObject>(path: string, schema: T): Static<T> {
   }
   const [error] = Value.Errors(schema, content);
   if (error === undefined) return content as Static<T>;
-  const { additionalProperties } = error.params as { additionalProperties?: string[] };
   const where = error.instancePath.split('/').slice(1).join('.');
-  const what =
-    additionalProperties === undefined ? error.message : `has unknown fields: ${additionalProperties}`;
+  // That is how the validator says that a field is not in the schema.
+  const what = error.keyword === 'boolean' ? 'is not a field that this file may have' : error.message;
   throw usage(`'${path}': ${where || 'the document'} ${what}`);
 }
 

@@ -115,5 +115,6 @@ export interface MissingFile {
   key: string | null;
   copies: number;
   want: number;
-  why: string;
+  /** Null before the first attempt. */
+  why: string | null;
 }

@@ -39,7 +39,11 @@ export function register(program: Command): void {
 }
 
 async function list(session: Session): Promise<undefined> {
-  await session.out.list(await classes(session), [
+  const { classes } = await session.admin.json<{ classes: StorageClass[] }>({
+    method: 'GET',
+    path: `${domainPath(session.domain())}/classes`,
+  });
+  await session.out.list(classes, [
     { head: 'copies', right: true, cell: (c) => String(c.copies) },
     { head: 'min copies', right: true, cell: (c) => String(c.minCopies) },
     { head: 'trash', cell: (c) => (c.trash ? 'yes' : 'no') },
@@ -49,16 +53,16 @@ async function list(session: Session): Promise<undefined> {
 }
 
 async function set(session: Session, name: string, options: SetOptions): Promise<undefined> {
-  const now = (await classes(session)).find((one) => one.name === name);
-  const copies = options.copies ?? now?.copies ?? 2;
+  const { copies, minCopies, prefix, trash } = options;
   const made = await session.admin.json<StorageClass>({
     method: 'PUT',
     path: classPath(session, name),
+    // What is not named stays as it is.
     json: {
-      copies,
-      minCopies: options.minCopies ?? Math.min(now?.minCopies ?? 2, copies),
-      prefixes: options.prefix ?? now?.prefixes ?? [],
-      trash: options.trash ?? now?.trash ?? true,
+      ...(copies !== undefined && { copies }),
+      ...(minCopies !== undefined && { minCopies }),
+      ...(prefix !== undefined && { prefixes: prefix }),
+      ...(trash !== undefined && { trash }),
     },
     repeatable: true,
   });
@@ -72,11 +76,6 @@ async function remove(session: Session, name: string): Promise<number> {
   await session.admin.send({ method: 'DELETE', path: classPath(session, name) });
   if (session.out.json) await session.out.line(JSON.stringify({ deleted: name }));
   return EXIT.ok;
-}
-
-async function classes(session: Session): Promise<StorageClass[]> {
-  const path = `${domainPath(session.domain())}/classes`;
-  return (await session.admin.json<{ classes: StorageClass[] }>({ method: 'GET', path })).classes;
 }
 
 function classPath(session: Session, name: string): string {

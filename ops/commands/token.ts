@@ -1,7 +1,7 @@
 // `cistern token`: who may do what.
 import type { Command } from 'commander';
 import { formatTime } from '../lib/format.ts';
-import { expiry, list as listOf } from '../lib/options.ts';
+import { expiry, list as listOf, positives } from '../lib/options.ts';
 import { forEach, run, type Session, verb } from '../lib/session.ts';
 import type { Token } from '../lib/types.ts';
 
@@ -37,7 +37,7 @@ export function register(program: Command): void {
     domain: false,
     examples: ['token rm 3'],
   })
-    .argument('<id...>', "ids, from 'cistern token list'")
+    .argument('<id...>', "numbers, from 'cistern token list'", positives)
     .action(run(remove));
 }
 
@@ -73,13 +73,13 @@ async function add(session: Session, name: string, options: AddOptions): Promise
   if (!session.out.json) session.out.note(`token ${made.id} for '${made.name}'; it is not shown again`);
 }
 
-function remove(session: Session, ids: string[]): Promise<number> {
+function remove(session: Session, ids: number[]): Promise<number> {
   return forEach(
     session,
     ids,
     (id) => `cannot remove token ${id}`,
     async (id) => {
-      await session.admin.send({ method: 'DELETE', path: `/v1/tokens/${encodeURIComponent(id)}` });
+      await session.admin.send({ method: 'DELETE', path: `/v1/tokens/${id}` });
       if (session.out.json) await session.out.line(JSON.stringify({ deleted: id }));
     },
   );

@@ -1,6 +1,6 @@
 // `cistern trash`: deleted and replaced versions.
 import type { Command } from 'commander';
-import { domainPath, idempotent } from '../lib/api.ts';
+import { domainPath } from '../lib/api.ts';
 import { EXIT, usage } from '../lib/failure.ts';
 import { formatAge, formatBytes, plural } from '../lib/format.ts';
 import { listTrash } from '../lib/listing.ts';
@@ -12,7 +12,7 @@ export function register(program: Command): void {
   const trash = program
     .command('trash')
     .description('list, restore or give up deleted and replaced versions');
-  verb(trash, 'list', 'list versions in the trash, newest first', {
+  verb(trash, 'list', 'list versions in the trash, newest first (with --prefix: by key)', {
     examples: ['trash list', 'trash list --prefix public/2026-11/ --limit 20'],
   })
     .option('--prefix <prefix>', 'only keys that begin with this')
@@ -66,7 +66,7 @@ async function restore(
       const entry = await session.api.json<FileEntry>({
         method: 'POST',
         path: `${domainPath(session.domain())}/trash/${id}/restore`,
-        headers: idempotent(options.clobber ? {} : { 'if-none-match': '*' }),
+        headers: options.clobber ? {} : { 'if-none-match': '*' },
         json: options.to === undefined ? {} : { to: options.to },
       });
       await session.out.item(entry, () => `restored '${session.out.name(entry.key)}'`);

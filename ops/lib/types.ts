@@ -42,11 +42,11 @@ export interface StorageClass {
 }
 
 export interface Token {
-  id: number | string;
+  id: number;
   name: string;
   scopes: string[];
   domain: string | null;
-  prefix: string | null;
+  prefix: string;
   redirect: boolean;
   expires: string | null;
   created: string;

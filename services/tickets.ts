@@ -37,8 +37,14 @@ export interface GetTicket extends Expiring {
   headers?: Record<string, string>;
 }
 
-export interface BlobTicket extends Expiring {
-  op: 'delete' | 'verify';
+export interface DeleteTicket extends Expiring {
+  op: 'delete';
+  dev: number;
+  fid: number;
+}
+
+export interface VerifyTicket extends Expiring {
+  op: 'verify';
   dev: number;
   fid: number;
 }
@@ -62,7 +68,14 @@ export interface NodeTicket extends Expiring {
   host: string;
 }
 
-export type Ticket = PutTicket | GetTicket | BlobTicket | CopyTicket | DeviceTicket | NodeTicket;
+export type Ticket =
+  | PutTicket
+  | GetTicket
+  | DeleteTicket
+  | VerifyTicket
+  | CopyTicket
+  | DeviceTicket
+  | NodeTicket;
 
 /** Clocks may differ by this much; it is added to every expiry when it is checked. */
 export const CLOCK_TOLERANCE_MS = 5_000;

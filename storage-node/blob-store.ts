@@ -1,0 +1,69 @@
+// What the node wants from a device's layout on disk. `files-store.ts` is the one there is: a file for each blob.
+
+import type { ByteRange } from '../services/ranges.ts';
+import type { Binding } from '../services/tickets.ts';
+
+/** Size in bytes and SHA-256 in lower-case hex. */
+export interface Content {
+  size: number;
+  sha256: string;
+}
+
+export interface PutOptions {
+  /** What the bytes are for; a layout may keep it beside them, so that names can be recovered from a disk. */
+  binding: Binding;
+  /** Called when all bytes are there, before the blob exists; throws to refuse them. */
+  accept(content: Content): void;
+}
+
+/** A blob opened for reading. */
+export interface OpenBlob {
+  size: number;
+  /** The bytes of a range, in pieces, each read as a whole while the one before is used. */
+  read(range: ByteRange): AsyncGenerator<Buffer>;
+  /** Must be called once no read is under way; may be called twice. */
+  close(): void;
+}
+
+export interface ListedBlob {
+  fid: number;
+  size: number;
+  /** Modification time, milliseconds since the epoch. */
+  at: number;
+}
+
+/**
+ * Blobs on one disk. Methods fail with the system's own errors (ENOENT: no such blob), which `Device` understands.
+ */
+export interface BlobStore {
+  /** Makes ready after the device was found to be the right one; removes what crashed writes left behind. */
+  open(): Promise<void>;
+  /**
+   * Stores a blob exclusively and durably: when this returns, a power cut cannot take it away. A Buffer is taken to be
+   * all of it. If the same bytes are there already, `existed` is true.
+   * @throws Problem blob-differs if other bytes are there
+   */
+  put(
+    fid: number,
+    body: Buffer | AsyncIterable<Uint8Array>,
+    options: PutOptions,
+  ): Promise<Content & { existed: boolean }>;
+  /**
+   * Makes sure that a blob which is there has this content and is durable; false if there is none.
+   * @throws Problem blob-differs
+   */
+  confirm(fid: number, content: Content): Promise<boolean>;
+  /** All bytes in one read, or undefined if there are not exactly `size` of them. */
+  readWhole(fid: number, size: number): Promise<Buffer | undefined>;
+  openBlob(fid: number): Promise<OpenBlob>;
+  /** Removes a blob durably; false if there is none. */
+  delete(fid: number): Promise<boolean>;
+  /** Up to `limit` blobs with fids above `after`, ascending. */
+  list(after: number, limit: number): Promise<ListedBlob[]>;
+  /** Reads all of it and says what it is. */
+  verify(fid: number): Promise<Content>;
+  /** Highest fid present, 0 if none. */
+  highestFid(): Promise<number>;
+  /** Counts the blobs, directory by directory: `seen` gets each directory's number and the fid it ends before. */
+  count(seen: (blobs: number, before: number) => void, signal: AbortSignal): Promise<void>;
+}

@@ -1,0 +1,323 @@
+// One device of this node: its disk's identity and health, its space, and its blobs. Everything that touches the disk
+// goes through `attempt`, which turns the system's errors into answers, and a failing disk into its condition.
+import { constants } from 'node:fs';
+import { access } from 'node:fs/promises';
+import type { Logger } from '../services/logging.ts';
+import { Problem } from '../services/problems.ts';
+import type { DeviceReport, Registered } from '../services/protocol.ts';
+import type { BlobStore } from './blob-store.ts';
+import { FilesStore, WrongFilesystem } from './files-store.ts';
+import type { Findings } from './findings.ts';
+import { isBlank, readMarker, writeMarker } from './marker.ts';
+import { Space } from './space.ts';
+
+interface State {
+  condition: DeviceReport['condition'];
+  why?: string;
+}
+/** What the disk was asked: one blob's bytes, to keep or remove some, or which blobs there are. */
+type DiskUse = 'read' | 'write' | 'list';
+type Verdict = Registered['devices'][number];
+
+/** The disk itself fails; after one of these on a write nothing that it says about its writes can be trusted. */
+const DISK_FAILURES = new Set(['EIO', 'ENXIO', 'ENODEV', 'EUCLEAN', 'EBADMSG', 'EREMOTEIO']);
+const NO_SPACE = new Set(['ENOSPC', 'EDQUOT']);
+const GONE = new Set(['ENOENT', 'ENOTDIR', 'ESTALE']);
+const READ_ONLY = new Set(['EROFS', 'EACCES', 'EPERM']);
+
+export interface DeviceOptions {
+  id: number;
+  path: string;
+  reserve: number;
+  log: Logger;
+  findings: Findings;
+  /** The cluster's id, once a tracker has told it. */
+  cluster(): string | undefined;
+  /** Called when the device goes out of service. */
+  onOut(device: Device): void;
+}
+
+export class Device {
+  readonly id: number;
+  readonly path: string;
+  readonly store: BlobStore;
+  readonly space: Space;
+  /** Read and write errors since the start. */
+  errors = 0;
+  uuid: string | null = null;
+  readonly #options: DeviceOptions;
+  #look: State = { condition: 'out', why: 'not looked at yet' };
+  #looking: Promise<void> | undefined;
+  #filesystem: number | undefined;
+  #opened = '';
+  #failure: string | undefined;
+  #clock: string | undefined;
+  #registered: { uuid: string | null; out: boolean; verdict: Verdict } | undefined;
+  #highest = 0;
+  #blobs = 0;
+  #countedBefore = 0;
+  #counting = new AbortController();
+  #logged = '';
+
+  constructor(options: DeviceOptions) {
+    this.#options = options;
+    this.id = options.id;
+    this.path = options.path;
+    this.store = new FilesStore(options.path, () => this.#filesystem);
+    this.space = new Space(options.path, options.reserve);
+  }
+
+  get state(): State {
+    if (this.#look.condition === 'out') return this.#look;
+    const verdict = this.#registered?.verdict;
+    if (verdict?.verdict === 'refused' && this.#registered?.uuid === this.uuid) {
+      return { condition: 'out', why: `the tracker refuses it: ${verdict.why ?? 'no reason given'}` };
+    }
+    if (this.#failure !== undefined) return { condition: 'readonly', why: this.#failure };
+    if (this.#look.condition === 'readonly') return this.#look;
+    if (this.#clock !== undefined) return { condition: 'readonly', why: this.#clock };
+    return { condition: 'ok' };
+  }
+
+  /** @throws Problem device-unavailable unless blobs may be read */
+  assertReadable(): void {
+    const { condition, why } = this.state;
+    if (condition === 'out' || this.uuid === null) this.#refuse(why ?? 'it has not been formatted yet');
+  }
+
+  /** @throws Problem device-unavailable unless blobs may be written and removed */
+  assertWritable(): void {
+    const { condition, why } = this.state;
+    if (condition !== 'ok') this.#refuse(why ?? `it is ${condition}`);
+    if (!this.accepted) this.#refuse('this node has not been registered with a tracker yet');
+  }
+
+  /** True if the cluster has taken the disk that is there now into service. */
+  get accepted(): boolean {
+    const registered = this.#registered;
+    return registered?.verdict.verdict === 'accepted' && this.uuid !== null && registered.uuid === this.uuid;
+  }
+
+  /** True if the tracker has not judged the disk as it is now. */
+  get needsRegistration(): boolean {
+    const registered = this.#registered;
+    if (registered === undefined || registered.uuid !== this.uuid) return true;
+    return registered.out && this.#look.condition !== 'out';
+  }
+
+  get refused(): boolean {
+    return this.#registered?.verdict.verdict === 'refused';
+  }
+
+  report(): DeviceReport {
+    const { condition, why } = this.state;
+    return {
+      id: this.id,
+      uuid: this.uuid,
+      condition,
+      ...(why === undefined ? {} : { why }),
+      total: this.space.total,
+      free: Math.max(0, this.space.free),
+      highestFid: this.#highest,
+      blobs: Math.max(0, this.#blobs),
+      errors: this.errors,
+    };
+  }
+
+  /** Looks at the disk again: is it there, is it the right one, may it be written, how much is free? */
+  look(): Promise<void> {
+    this.#looking ??= this.#lookNow().finally(() => {
+      this.#looking = undefined;
+      this.#noticeChange();
+    });
+    return this.#looking;
+  }
+
+  async #lookNow(): Promise<void> {
+    try {
+      this.#look = await this.#inspect();
+      if (this.#look.condition !== 'out') await this.space.refresh();
+    } catch (error) {
+      this.#look = { condition: 'out', why: `cannot be looked at: ${reason(error)}` };
+    }
+    if (this.#look.condition === 'out') this.#opened = '';
+  }
+
+  async #inspect(): Promise<State> {
+    const out = (why: string): State => ({ condition: 'out', why });
+    const found = await readMarker(this.path).catch((error: NodeJS.ErrnoException) => {
+      if (GONE.has(error.code ?? '')) return undefined;
+      throw error;
+    });
+    if (found === undefined) return await this.#withoutMarker();
+    const { marker, filesystem } = found;
+    if (marker === undefined) return out('the marker file is damaged');
+    if (marker.device !== this.id) return out(`the marker file is that of device ${marker.device}`);
+    const cluster = this.#options.cluster();
+    if (cluster !== undefined && marker.cluster !== cluster)
+      return out('the marker file is of another cluster');
+    this.uuid = marker.uuid;
+    this.#filesystem = filesystem;
+    const readonly = await this.#whyReadonly();
+    await this.#open(readonly === undefined);
+    return readonly === undefined ? { condition: 'ok' } : { condition: 'readonly', why: readonly };
+  }
+
+  async #withoutMarker(): Promise<State> {
+    const blank = await isBlank(this.path).catch((error: NodeJS.ErrnoException) => {
+      if (GONE.has(error.code ?? '')) return undefined;
+      throw error;
+    });
+    if (blank === undefined) return { condition: 'out', why: 'the directory is gone' };
+    // An empty directory where a device was is a mount point without its disk.
+    if (this.uuid !== null) return { condition: 'out', why: 'the marker file is gone: is the disk mounted?' };
+    if (!blank)
+      return { condition: 'out', why: 'there is no marker file, but other files: it is not formatted' };
+    const readonly = await this.#whyReadonly();
+    return readonly === undefined ? { condition: 'ok' } : { condition: 'out', why: readonly };
+  }
+
+  async #whyReadonly(): Promise<string | undefined> {
+    try {
+      await access(this.path, constants.W_OK);
+      return undefined;
+    } catch (error) {
+      return `the directory cannot be written (${reason(error)})`;
+    }
+  }
+
+  /** Once for each disk that appears: removes left-overs, finds the highest fid, begins to count. */
+  async #open(writable: boolean): Promise<void> {
+    const identity = `${this.uuid} ${this.#filesystem} ${writable}`;
+    if (this.#opened === identity) return;
+    if (writable) await this.store.open();
+    this.#highest = await this.store.highestFid();
+    this.#counting.abort();
+    this.#counting = new AbortController();
+    this.#blobs = 0;
+    this.#countedBefore = 0;
+    this.store
+      .count((blobs, before) => {
+        this.#blobs += blobs;
+        this.#countedBefore = before;
+      }, this.#counting.signal)
+      .then(() => {
+        this.#countedBefore = Number.POSITIVE_INFINITY;
+      })
+      .catch((error) =>
+        this.#options.log.warn({ device: this.id, why: reason(error) }, 'blobs were not counted'),
+      );
+    this.#opened = identity;
+  }
+
+  /** Notes what the tracker says of the disk as it was in `report`. */
+  judged(report: DeviceReport, verdict: Verdict): void {
+    this.#registered = { uuid: report.uuid, out: report.condition === 'out', verdict };
+    this.#noticeChange();
+  }
+
+  /** Writes the marker file of a new device, if the directory is still empty. */
+  async format(cluster: string): Promise<void> {
+    if (!(await isBlank(this.path))) throw new Error('the directory is not empty');
+    await writeMarker(this.path, cluster, this.id);
+    await this.look();
+  }
+
+  /** @param why the clock is not trusted, or undefined if it is */
+  clockIs(why: string | undefined): void {
+    this.#clock = why;
+    this.#noticeChange();
+  }
+
+  /** Counts a blob that was stored or removed. Those in directories not counted yet will be. */
+  changed(fid: number, by: 1 | -1): void {
+    if (by === 1) this.#highest = Math.max(this.#highest, fid);
+    if (fid < this.#countedBefore) this.#blobs += by;
+  }
+
+  stop(): void {
+    this.#counting.abort();
+  }
+
+  /**
+   * Does something with the disk, for one blob.
+   * @throws Problem device-unavailable, replica-missing, replica-corrupt (unreadable), insufficient-storage
+   */
+  async attempt<T>(kind: DiskUse, fid: number, action: () => Promise<T>): Promise<T> {
+    try {
+      return await action();
+    } catch (error) {
+      throw await this.explain(kind, fid, error);
+    }
+  }
+
+  /** What an error of the disk means. Findings are noted and the condition is changed on the way. */
+  async explain(kind: DiskUse, fid: number, error: unknown): Promise<unknown> {
+    const code = (error as NodeJS.ErrnoException).code ?? '';
+    if (error instanceof WrongFilesystem || GONE.has(code)) return await this.#explainGone(kind, fid);
+    if (NO_SPACE.has(code)) {
+      await this.space.refresh();
+      return new Problem('insufficient-storage', `Device ${this.id} is full.`);
+    }
+    if (READ_ONLY.has(code)) {
+      this.errors++;
+      await this.look();
+      return this.#unavailable(`it refused to ${kind} (${code})`);
+    }
+    if (!DISK_FAILURES.has(code)) return error;
+    this.errors++;
+    this.#options.log.error({ device: this.id, fid, code }, `the disk failed to ${kind}`);
+    if (kind === 'read') {
+      this.#options.findings.add(this.id, fid, 'unreadable');
+      return new Problem('replica-corrupt', `Device ${this.id} cannot read blob ${fid} (${code}).`);
+    }
+    if (kind === 'list') return this.#unavailable(`its directories cannot be read (${code})`);
+    this.#failure = `a write failed (${code}); check the disk, then restart the node`;
+    this.#noticeChange();
+    return this.#unavailable(this.#failure);
+  }
+
+  async #explainGone(kind: DiskUse, fid: number): Promise<Problem> {
+    if (kind === 'write') this.#opened = '';
+    const problem = await this.missing(fid);
+    if (problem.problem === 'device-unavailable') return problem;
+    if (kind !== 'read') return this.#unavailable('a directory vanished while it was in use; try again');
+    this.#options.findings.add(this.id, fid, 'missing');
+    return problem;
+  }
+
+  /** The answer for a blob that has no file: only a disk that is known to be the right one may say 404. */
+  async missing(fid: number): Promise<Problem> {
+    // A look that is under way may have begun before the disk went.
+    await this.#looking;
+    await this.look();
+    const { condition, why } = this.state;
+    if (condition === 'out') return this.#unavailable(why ?? 'it is out of service');
+    return new Problem('replica-missing', `Device ${this.id} does not hold blob ${fid}.`);
+  }
+
+  #refuse(why: string): never {
+    throw this.#unavailable(why);
+  }
+
+  #unavailable(why: string): Problem {
+    return new Problem('device-unavailable', `Device ${this.id} is not in service: ${why}.`);
+  }
+
+  #noticeChange(): void {
+    const { condition, why } = this.state;
+    // Numbers in the reason may change from one look to the next; that is no news.
+    const now = `${condition} ${why?.replaceAll(/\d+/g, '')}`;
+    if (now === this.#logged) return;
+    this.#logged = now;
+    const fields = { device: this.id, path: this.path, condition, ...(why === undefined ? {} : { why }) };
+    if (condition === 'ok') this.#options.log.info(fields, 'device is in order');
+    else this.#options.log.error(fields, `device is ${condition === 'out' ? 'out of service' : 'read-only'}`);
+    if (condition === 'out') this.#options.onOut(this);
+  }
+}
+
+/** A short text for an operator: the system's error code where there is one. */
+export function reason(error: unknown): string {
+  return (error as NodeJS.ErrnoException).code ?? (error instanceof Error ? error.message : String(error));
+}

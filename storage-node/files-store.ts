@@ -1,0 +1,248 @@
+// The 'files' layout: one file for each blob. A blob is written under a temporary name, made durable, and then linked
+// to its own name, which fails if that is taken: a fid never changes its bytes.
+import { createHash, hash, randomUUID } from 'node:crypto';
+import { close, closeSync, constants, fdatasync, fstat, fstatSync, link, open, read, unlink } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { Problem } from '../services/problems.ts';
+import type { BlobStore, Content, ListedBlob, OpenBlob, PutOptions } from './blob-store.ts';
+import { DirectorySync } from './directory-sync.ts';
+import { blobDirectory, blobPath, FIDS_A_DIRECTORY, fidsIn, leaves } from './layout.ts';
+import { PieceWriter, readPieces, writeFully } from './pieces.ts';
+
+const [openAsync, readAsync] = [promisify(open), promisify(read)];
+const [linkAsync, unlinkAsync, fdatasyncAsync, fstatAsync] = [
+  promisify(link),
+  promisify(unlink),
+  promisify(fdatasync),
+  promisify(fstat),
+];
+
+const TEMPORARY = 'tmp';
+const EXCLUSIVE = constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY;
+
+/** The file system under the device is not the one that its marker file is on (it was unmounted). */
+export class WrongFilesystem extends Error {}
+
+export class FilesStore implements BlobStore {
+  readonly #root: string;
+  readonly #filesystem: () => number | undefined;
+  readonly #directories: DirectorySync;
+  readonly #session = randomUUID();
+  #writes = 0;
+
+  /** @param filesystem st_dev that every written file must have */
+  constructor(root: string, filesystem: () => number | undefined) {
+    this.#root = root;
+    this.#filesystem = filesystem;
+    this.#directories = new DirectorySync(root);
+  }
+
+  async open(): Promise<void> {
+    this.#directories.distrust();
+    await this.#directories.ensure(TEMPORARY);
+    for (const name of await readdir(join(this.#root, TEMPORARY))) {
+      // Names of this session may be writes that are still under way.
+      if (!name.includes(this.#session)) await unlinkAsync(join(this.#root, TEMPORARY, name));
+    }
+  }
+
+  async put(fid: number, body: Buffer | AsyncIterable<Uint8Array>, options: PutOptions) {
+    const directory = blobDirectory(fid);
+    const ready = this.#directories.ensure(directory);
+    // Its failure is met below; it must not count as unhandled if the write fails before.
+    ready.catch(() => {});
+    const temporary = join(this.#root, TEMPORARY, `${fid}.${this.#session}.${++this.#writes}`);
+    try {
+      const content = Buffer.isBuffer(body)
+        ? await this.#writeBuffer(temporary, body, options)
+        : await this.#writeStream(temporary, body, options);
+      await ready;
+      const existed = !(await this.#link(temporary, fid, directory));
+      if (existed) await this.confirm(fid, content);
+      else await this.#directories.sync(directory);
+      return { ...content, existed };
+    } finally {
+      // What stays behind is removed at the next start; the blob's fate is decided already.
+      await unlinkAsync(temporary).catch(() => {});
+    }
+  }
+
+  /** A small blob: one write, durable when it returns, which saves a call against write and fdatasync. */
+  async #writeBuffer(path: string, body: Buffer, options: PutOptions): Promise<Content> {
+    const content = { size: body.length, sha256: hash('sha256', body, 'hex') };
+    options.accept(content);
+    const fd = await this.#create(path, EXCLUSIVE | constants.O_DSYNC);
+    try {
+      await writeFully(fd, body);
+      // A write of no bytes flushes nothing.
+      if (body.length === 0) await fdatasyncAsync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    return content;
+  }
+
+  /** A large blob: while one piece is on its way to the disk, the next one is received and hashed. */
+  async #writeStream(path: string, body: AsyncIterable<Uint8Array>, options: PutOptions): Promise<Content> {
+    const fd = await this.#create(path, EXCLUSIVE);
+    const digest = createHash('sha256');
+    const writer = new PieceWriter(fd);
+    try {
+      for await (const chunk of body) {
+        digest.update(chunk);
+        await writer.add(chunk);
+      }
+      await writer.finish();
+      const content = { size: writer.size, sha256: digest.digest('hex') };
+      options.accept(content);
+      await fdatasyncAsync(fd);
+      return content;
+    } finally {
+      await writer.settled();
+      closeSync(fd);
+    }
+  }
+
+  async #create(path: string, flags: number): Promise<number> {
+    const fd = await openAsync(path, flags, 0o640);
+    const { dev } = fstatSync(fd);
+    if (dev === this.#filesystem()) return fd;
+    closeSync(fd);
+    await unlinkAsync(path);
+    throw new WrongFilesystem(`${this.#root} is not on its own file system any more`);
+  }
+
+  /** False if the fid has a file already. */
+  async #link(temporary: string, fid: number, directory: string): Promise<boolean> {
+    const path = join(this.#root, blobPath(fid));
+    try {
+      await linkAsync(temporary, path);
+      return true;
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === 'EEXIST') return false;
+      if (code !== 'ENOENT') throw error;
+    }
+    // Somebody removed the directory that was made before.
+    this.#directories.distrust();
+    await this.#directories.ensure(directory);
+    await linkAsync(temporary, path);
+    return true;
+  }
+
+  async confirm(fid: number, content: Content): Promise<boolean> {
+    const present = await this.verify(fid).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return undefined;
+      throw error;
+    });
+    if (present === undefined) return false;
+    if (present.sha256 !== content.sha256) {
+      throw new Problem(
+        'blob-differs',
+        `Blob ${fid} is there with other bytes; a fid is never written twice.`,
+      );
+    }
+    // The write that made it may have failed after the link, before it was durable.
+    const fd = await openAsync(join(this.#root, blobPath(fid)), 'r');
+    try {
+      await fdatasyncAsync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    await this.#directories.ensure(blobDirectory(fid));
+    await this.#directories.sync(blobDirectory(fid));
+    return true;
+  }
+
+  async readWhole(fid: number, size: number): Promise<Buffer | undefined> {
+    const fd = await openAsync(join(this.#root, blobPath(fid)), 'r');
+    try {
+      // One byte more than expected shows a file that is too long, without asking for its size.
+      const buffer = Buffer.allocUnsafeSlow(size + 1);
+      const { bytesRead } = await readAsync(fd, buffer, 0, size + 1, 0);
+      return bytesRead === size ? buffer.subarray(0, size) : undefined;
+    } finally {
+      close(fd);
+    }
+  }
+
+  async openBlob(fid: number): Promise<OpenBlob> {
+    const fd = await openAsync(join(this.#root, blobPath(fid)), 'r');
+    let isOpen = true;
+    const close = () => {
+      if (isOpen) closeSync(fd);
+      isOpen = false;
+    };
+    try {
+      const { size } = await fstatAsync(fd);
+      return { size, read: (range) => readPieces(fd, range), close };
+    } catch (error) {
+      close();
+      throw error;
+    }
+  }
+
+  async delete(fid: number): Promise<boolean> {
+    const directory = blobDirectory(fid);
+    let existed = true;
+    await unlinkAsync(join(this.#root, blobPath(fid))).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw error;
+      existed = false;
+    });
+    // Also when it is gone already: the unlink that removed it may not be durable yet.
+    await this.#directories.sync(directory).catch((error: NodeJS.ErrnoException) => {
+      if (existed || error.code !== 'ENOENT') throw error;
+    });
+    return existed;
+  }
+
+  async list(after: number, limit: number): Promise<ListedBlob[]> {
+    const listed: ListedBlob[] = [];
+    for await (const leaf of leaves(this.#root, after + 1)) {
+      const fids = (await fidsIn(this.#root, leaf)).filter((fid) => fid > after);
+      const found = await Promise.all(fids.slice(0, limit - listed.length).map((fid) => this.#describe(fid)));
+      listed.push(...found.filter((blob) => blob !== undefined));
+      if (listed.length >= limit) break;
+    }
+    return listed;
+  }
+
+  async #describe(fid: number): Promise<ListedBlob | undefined> {
+    try {
+      const { size, mtimeMs } = await stat(join(this.#root, blobPath(fid)));
+      return { fid, size, at: Math.floor(mtimeMs) };
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+      throw error;
+    }
+  }
+
+  async verify(fid: number): Promise<Content> {
+    const blob = await this.openBlob(fid);
+    try {
+      const digest = createHash('sha256');
+      for await (const piece of blob.read({ start: 0, end: blob.size - 1 })) digest.update(piece);
+      return { size: blob.size, sha256: digest.digest('hex') };
+    } finally {
+      blob.close();
+    }
+  }
+
+  async highestFid(): Promise<number> {
+    for await (const leaf of leaves(this.#root, 0, 'descending')) {
+      const highest = (await fidsIn(this.#root, leaf)).at(-1);
+      if (highest !== undefined) return highest;
+    }
+    return 0;
+  }
+
+  async count(seen: (blobs: number, before: number) => void, signal: AbortSignal): Promise<void> {
+    for await (const leaf of leaves(this.#root)) {
+      if (signal.aborted) return;
+      const fids = await fidsIn(this.#root, leaf);
+      seen(fids.length, leaf.first + FIDS_A_DIRECTORY);
+    }
+  }
+}

@@ -1,0 +1,153 @@
+// Puts a storage node together: devices, routes, membership. main.ts runs it as a process, tests run it in theirs.
+import { randomUUID } from 'node:crypto';
+import type { AddressInfo } from 'node:net';
+import { Gauge, type Registry } from 'prom-client';
+import { Agent } from 'undici';
+import { ConfigError } from '../services/config.ts';
+import { createServer } from '../services/http.ts';
+import type { Logger } from '../services/logging.ts';
+import { createMetrics } from '../services/metrics.ts';
+import { Keyring } from '../services/tickets.ts';
+import { BlobCache } from './blob-cache.ts';
+import type { NodeConfig } from './config.ts';
+import type { NodeContext } from './context.ts';
+import { Device } from './device.ts';
+import { Findings } from './findings.ts';
+import { Membership } from './membership.ts';
+import { addRoutes } from './routes.ts';
+
+/** Another node or a tracker that stands still for this long is given up. */
+const PEER_STALL_MS = 10_000;
+/** What is still in flight this long after the node was told to stop is cut off. */
+const DRAIN_MS = 20_000;
+
+export interface StorageNode {
+  /** Where it is reached. */
+  url: string;
+  /** Stops accepting, finishes what is in flight (bounded), closes everything. */
+  stop(): Promise<void>;
+}
+
+/** Starts a node; it listens when this returns, and registers with a tracker as soon as one answers. */
+export async function startNode(config: NodeConfig, log: Logger): Promise<StorageNode> {
+  const metrics = createMetrics('storage-node');
+  const cache = new BlobCache(config.CISTERN_CACHE_BYTES);
+  const findings = new Findings();
+  const node: NodeContext = {
+    config,
+    log,
+    metrics,
+    cache,
+    findings,
+    keyring: new Keyring(config.CISTERN_CLUSTER_KEY, config.CISTERN_CLUSTER_KEY_PREVIOUS),
+    session: randomUUID(),
+    devices: new Map(),
+    agent: new Agent({
+      headersTimeout: PEER_STALL_MS,
+      bodyTimeout: PEER_STALL_MS,
+      connect: { timeout: 3_000 },
+    }),
+  };
+  let membership: Membership | undefined;
+  for (const { id, path } of config.devices) {
+    const reserve = config.CISTERN_RESERVE_BYTES;
+    const cluster = () => membership?.cluster;
+    const onOut = () => cache.dropDevice(id);
+    node.devices.set(id, new Device({ id, path, reserve, log, findings, cluster, onOut }));
+  }
+  await Promise.all([...node.devices.values()].map((device) => device.look()));
+  refuseTwins(node);
+  addGauges(node, metrics.registry);
+
+  const server = createServer({
+    log,
+    metrics,
+    logRequests: config.CISTERN_LOG_REQUESTS,
+    idleSeconds: config.CISTERN_IDLE_SECONDS,
+    ready: () => whyNotReady(node, membership),
+  });
+  addRoutes(server, node);
+  await server.listen({ host: config.CISTERN_LISTEN, port: config.CISTERN_PORT });
+  const url = config.CISTERN_URL ?? urlOf(server.server.address() as AddressInfo);
+  membership = new Membership(node, url);
+  membership.start();
+  log.info({ url, devices: config.devices.map(({ id }) => id) }, 'listening');
+
+  return {
+    url,
+    async stop() {
+      const cut = setTimeout(() => server.server.closeAllConnections(), DRAIN_MS);
+      await server.close();
+      clearTimeout(cut);
+      await membership.stop();
+      for (const device of node.devices.values()) device.stop();
+      await node.agent.destroy();
+    },
+  };
+}
+
+function urlOf({ address, family, port }: AddressInfo): string {
+  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
+}
+
+/** A disk that was copied with its marker file, or is mounted twice. */
+function refuseTwins({ devices }: NodeContext): void {
+  const seen = new Map<string, string>();
+  for (const { uuid, path } of devices.values()) {
+    if (uuid === null) continue;
+    const twin = seen.get(uuid);
+    if (twin !== undefined)
+      throw new ConfigError(`CISTERN_DEVICES: '${twin}' and '${path}' are the same device`);
+    seen.set(uuid, path);
+  }
+}
+
+function whyNotReady({ devices }: NodeContext, membership: Membership | undefined): string | undefined {
+  if (!membership?.registered) return 'not registered with a tracker yet';
+  const usable = [...devices.values()].some((device) => device.accepted && device.state.condition === 'ok');
+  return usable ? undefined : 'no device is in order';
+}
+
+function addGauges({ devices, cache }: NodeContext, registry: Registry): void {
+  const registers = [registry];
+  const ofDevice = (name: string, help: string, value: (device: Device) => number) =>
+    new Gauge({
+      name,
+      help,
+      labelNames: ['device'],
+      registers,
+      collect() {
+        for (const device of devices.values()) this.set({ device: String(device.id) }, value(device));
+      },
+    });
+  ofDevice('cistern_device_total_bytes', 'Size of the file system', (device) => device.space.total);
+  ofDevice('cistern_device_free_bytes', 'Space left for uploads', (device) => device.report().free);
+  ofDevice('cistern_device_blobs', 'Blobs on the device', (device) => device.report().blobs);
+  ofDevice('cistern_device_errors', 'Read and write errors since the start', (device) => device.errors);
+  new Gauge({
+    name: 'cistern_device_condition',
+    help: '1 for the condition that the device is in',
+    labelNames: ['device', 'condition'],
+    registers,
+    collect() {
+      for (const device of devices.values()) {
+        for (const condition of ['ok', 'readonly', 'out'] as const) {
+          const is = device.state.condition === condition;
+          this.set({ device: String(device.id), condition }, is ? 1 : 0);
+        }
+      }
+    },
+  });
+  const ofCache = (name: string, help: string, value: () => number) =>
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(value());
+      },
+    });
+  ofCache('cistern_cache_bytes', 'Memory that holds small blobs', () => cache.bytes);
+  ofCache('cistern_cache_hits', 'Blobs served from memory since the start', () => cache.hits);
+  ofCache('cistern_cache_misses', 'Small blobs read from disk since the start', () => cache.misses);
+}

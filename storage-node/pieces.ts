@@ -1,0 +1,99 @@
+// Large blobs to and from a file in pieces, with the next piece under way while one is used.
+import { fdatasync, read, write } from 'node:fs';
+import { promisify } from 'node:util';
+import type { ByteRange } from '../services/ranges.ts';
+
+const [fdatasyncAsync, readAsync, writeAsync] = [promisify(fdatasync), promisify(read), promisify(write)];
+
+/** Bytes that are written, and read, at once. */
+const PIECE = 512 * 1024;
+
+/** A long write is flushed this often, so that its last flush is not long. */
+const SYNC_EVERY = 64 * 1024 * 1024;
+
+/** Gathers chunks into pieces and writes one piece while the next fills. */
+export class PieceWriter {
+  size = 0;
+  readonly #fd: number;
+  #filling = Buffer.allocUnsafeSlow(PIECE);
+  #spare = Buffer.allocUnsafeSlow(PIECE);
+  #filled = 0;
+  #unsynced = 0;
+  #writing: Promise<void> = Promise.resolve();
+
+  constructor(fd: number) {
+    this.#fd = fd;
+  }
+
+  async add(chunk: Uint8Array): Promise<void> {
+    let taken = 0;
+    while (taken < chunk.length) {
+      const part = chunk.subarray(taken, taken + PIECE - this.#filled);
+      this.#filling.set(part, this.#filled);
+      this.#filled += part.length;
+      taken += part.length;
+      if (this.#filled === PIECE) await this.#flush();
+    }
+    this.size += chunk.length;
+  }
+
+  async finish(): Promise<void> {
+    await this.#flush();
+    await this.#writing;
+  }
+
+  /** Resolves when no write is under way, whatever became of it. */
+  async settled(): Promise<void> {
+    await this.#writing.catch(() => {});
+  }
+
+  async #flush(): Promise<void> {
+    await this.#writing;
+    const piece = this.#filling.subarray(0, this.#filled);
+    [this.#filling, this.#spare] = [this.#spare, this.#filling];
+    this.#filled = 0;
+    this.#writing = this.#write(piece);
+    // The failure is met by the next flush; until then it must not count as unhandled.
+    this.#writing.catch(() => {});
+  }
+
+  async #write(piece: Buffer): Promise<void> {
+    await writeFully(this.#fd, piece);
+    this.#unsynced += piece.length;
+    if (this.#unsynced < SYNC_EVERY) return;
+    this.#unsynced = 0;
+    await fdatasyncAsync(this.#fd);
+  }
+}
+
+/** Writes all of `bytes` at the file's position. */
+export async function writeFully(fd: number, bytes: Buffer): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    const { bytesWritten } = await writeAsync(fd, bytes, done, bytes.length - done);
+    done += bytesWritten;
+  }
+}
+
+/** The bytes of a range of an open file. The caller closes it when the generator has ended. */
+export async function* readPieces(fd: number, { start, end }: ByteRange): AsyncGenerator<Buffer> {
+  const readAt = async (position: number): Promise<Buffer> => {
+    const wanted = Math.min(PIECE, end + 1 - position);
+    const buffer = Buffer.allocUnsafeSlow(wanted);
+    const { bytesRead } = await readAsync(fd, buffer, 0, wanted, position);
+    if (bytesRead !== wanted) throw new Error('the file became shorter while it was read');
+    return buffer;
+  };
+  let ahead: Promise<Buffer> | undefined = start <= end ? readAt(start) : undefined;
+  try {
+    for (let position = start; ahead !== undefined; ) {
+      const piece: Buffer = await ahead;
+      position += piece.length;
+      ahead = position <= end ? readAt(position) : undefined;
+      ahead?.catch(() => {});
+      yield piece;
+    }
+  } finally {
+    // The file may only be closed when nothing reads it any more.
+    await ahead?.catch(() => {});
+  }
+}

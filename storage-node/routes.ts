@@ -1,0 +1,71 @@
+// The node's HTTP routes, as services/protocol.ts lists them. Every request needs a ticket.
+import { type Static, Type } from 'typebox';
+import type { Server } from '../services/http.ts';
+import {
+  BlobPath,
+  CopyOrder,
+  DevicePath,
+  type Inventory,
+  InventoryQuery,
+  type Verified,
+} from '../services/protocol.ts';
+import { type NodeContext, permit } from './context.ts';
+import { copy } from './copy.ts';
+import { download } from './download.ts';
+import { upload } from './upload.ts';
+
+const TicketQuery = Type.Object({ ticket: Type.Optional(Type.String()) }, { additionalProperties: false });
+const BLOB = '/devices/:dev/blobs/:fid';
+const ofBlob = { params: BlobPath, querystring: TicketQuery };
+
+export function addRoutes(server: Server, node: NodeContext): void {
+  server.register(async (uploads) => {
+    // The body is a stream of bytes whatever its Content-Type says; `upload` reads it.
+    uploads.removeAllContentTypeParsers();
+    uploads.addContentTypeParser('*', (_request, _payload, done) => done(null));
+    uploads.put(BLOB, { schema: ofBlob }, (request, reply) => upload(node, request, reply));
+  });
+
+  server.get(BLOB, { schema: ofBlob, exposeHeadRoute: false }, (request, reply) =>
+    download(node, request, reply),
+  );
+  server.head(BLOB, { schema: ofBlob }, (request, reply) => download(node, request, reply));
+
+  // 204, durable: the blob does not come back after a power cut. 404 replica-missing if there was none.
+  server.delete(BLOB, { schema: ofBlob }, async (request, reply) => {
+    const { ticket, device } = permit(node, 'delete', request);
+    device.assertWritable();
+    node.cache.drop(device.id, ticket.fid);
+    const existed = await device.attempt('write', ticket.fid, () => device.store.delete(ticket.fid));
+    // Again, for a read that began before the file was gone.
+    node.cache.drop(device.id, ticket.fid);
+    if (!existed) throw await device.missing(ticket.fid);
+    device.changed(ticket.fid, -1);
+    return reply.code(204).send();
+  });
+
+  server.post(`${BLOB}/copy`, { schema: { ...ofBlob, body: CopyOrder } }, (request, reply) =>
+    copy(node, request, reply),
+  );
+
+  // What the bytes on the disk are; the caller compares. 404 replica-missing, 500 replica-corrupt (unreadable).
+  server.post(`${BLOB}/verify`, { schema: ofBlob }, async (request): Promise<Verified> => {
+    const { ticket, device } = permit(node, 'verify', request);
+    device.assertReadable();
+    node.cache.drop(device.id, ticket.fid);
+    return await device.attempt('read', ticket.fid, () => device.store.verify(ticket.fid));
+  });
+
+  // Blobs in ascending order of fid; `next` is absent at the end.
+  const ofDevice = { params: DevicePath, querystring: InventoryQuery };
+  server.get('/devices/:dev/blobs', { schema: ofDevice }, async (request): Promise<Inventory> => {
+    const { device } = permit(node, 'inventory', request);
+    const { after, limit } = request.query as Static<typeof InventoryQuery>;
+    const blobs = await device.attempt('list', after, () => device.store.list(after, limit));
+    // The empty mount point of a disk that is gone must not pass for a disk without blobs.
+    await device.look();
+    device.assertReadable();
+    const last = blobs.at(-1);
+    return { blobs, ...(blobs.length === limit && last !== undefined ? { next: last.fid } : {}) };
+  });
+}

@@ -42,7 +42,7 @@ export function register(program: Command): void {
 }
 
 async function repair(session: Session, options: Options): Promise<number> {
-  let left: MissingFile[];
+  let left: Left;
   try {
     left = await mend(session, options);
   } catch (error) {
@@ -51,29 +51,41 @@ async function repair(session: Session, options: Options): Promise<number> {
     throw failure.exit === EXIT.interrupted ? failure : failure.withExit(EXIT.couldNotLook);
   }
   await show(session, left);
-  if (left.length === 0) return EXIT.ok;
-  const lost = left.filter((file) => file.copies === 0).length;
+  if (left.lacking === 0) return EXIT.ok;
+  const lost = left.files.filter((file) => file.copies === 0).length;
   throw new Failure(
-    `${plural(left.length, 'file')} ${left.length === 1 ? 'lacks' : 'lack'} copies` +
+    `${plural(left.lacking, 'file')} ${left.lacking === 1 ? 'lacks' : 'lack'} copies` +
       (lost > 0 ? `, ${lost} of them without any good one` : ''),
     { todo: "see the list above and 'cistern status'" },
   );
 }
 
-/** Looks and waits in turn. Returns the files that lack copies at the last look. */
-async function mend(session: Session, { domain, dryRun, patience }: Options): Promise<MissingFile[]> {
+interface Left {
+  /** How many files lacked copies at the last look: the truth. */
+  lacking: number;
+  /** What the queue says of them. It moves on meanwhile. */
+  files: MissingFile[];
+}
+
+/** Looks and waits in turn, until a look finds nothing, or nothing moves any more. */
+async function mend(session: Session, { domain, dryRun, patience }: Options): Promise<Left> {
   let lacking = await scan(session, domain);
   for (let looks = 1; lacking > 0 && !dryRun && looks < MAX_LOOKS; looks++) {
     const mended = await follow(session, patience * 1000);
+    // Taken before the last look, which has everything tried anew and so forgets what was found out.
+    const files = mended ? [] : await listLeft(session, domain);
     lacking = await scan(session, domain);
-    if (!mended) break;
+    if (!mended && files.length > 0) return { lacking, files: lacking === 0 ? [] : files };
   }
-  const left: MissingFile[] = [];
-  if (lacking === 0) return left;
+  return { lacking, files: lacking === 0 ? [] : await listLeft(session, domain) };
+}
+
+async function listLeft(session: Session, domain: string | undefined): Promise<MissingFile[]> {
+  const files: MissingFile[] = [];
   for await (const file of listMissing(session.admin)) {
-    if (file.copies < file.want && (domain === undefined || file.domain === domain)) left.push(file);
+    if (domain === undefined || file.domain === domain) files.push(file);
   }
-  return left;
+  return files;
 }
 
 /** Looks at every file, and queues those that lack copies. Returns how many they are. */
@@ -150,15 +162,15 @@ function state(session: Session): Promise<Repair> {
 }
 
 /** Says what is left, file by file. */
-async function show({ out }: Session, left: MissingFile[]): Promise<void> {
+async function show({ out }: Session, { lacking, files }: Left): Promise<void> {
   if (out.json) {
-    for (const file of left) await out.line(JSON.stringify({ event: 'missing', ...file }));
-    return out.line(JSON.stringify({ event: 'done', healthy: left.length === 0, missing: left.length }));
+    for (const file of files) await out.line(JSON.stringify({ event: 'missing', ...file }));
+    return out.line(JSON.stringify({ event: 'done', healthy: lacking === 0, missing: lacking }));
   }
-  await out.list(left, [
+  await out.list(files, [
     { head: 'fid', right: true, cell: (file) => String(file.fid) },
     { head: 'copies', right: true, cell: (file) => `${file.copies} of ${file.want}` },
-    { head: 'why', cell: (file) => file.why ?? 'not tried yet' },
+    { head: 'why', cell: (file) => file.why },
     { head: 'domain', cell: (file) => file.domain ?? '-' },
     { head: 'key', cell: (file) => file.key ?? '-' },
   ]);

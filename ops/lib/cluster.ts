@@ -6,14 +6,14 @@ import type { Device, Host } from './types.ts';
 export function hostColumns(out: Output): Column<Host>[] {
   return [
     { head: 'host', cell: (h) => h.name },
-    { head: 'zone', cell: (h) => h.zone ?? '-' },
+    { head: 'zone', cell: (h) => h.zone || '-' },
     {
       head: 'state',
       cell: (h) => h.state,
       paint: (h) => (h.state === 'up' ? out.color.green : out.color.red),
     },
-    { head: 'seen', cell: (h) => (out.terminal ? formatAge(h.seen) : (h.seen ?? '-')) },
-    { head: 'clock', cell: (h) => (h.clockOffset === null ? '-' : `${h.clockOffset} ms`), right: true },
+    { head: 'seen', cell: (h) => (out.terminal ? formatAge(h.seen) : h.seen) },
+    { head: 'clock', cell: (h) => `${h.clockOffset} ms`, right: true },
     { head: 'devices', cell: (h) => h.devices.join(',') || '-' },
     { head: 'url', cell: (h) => h.url },
   ];

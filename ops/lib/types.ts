@@ -57,10 +57,12 @@ export interface Token {
 export interface Host {
   name: string;
   url: string;
-  zone: string | null;
+  /** '' if none was named. */
+  zone: string;
   state: 'up' | 'down';
-  seen: string | null;
-  clockOffset: number | null;
+  seen: string;
+  /** Milliseconds by which its clock is ahead of the database's. */
+  clockOffset: number;
   devices: number[];
 }
 
@@ -71,7 +73,7 @@ export interface Device {
   state: 'alive' | 'readonly' | 'drain' | 'dead';
   observed: 'up' | 'down';
   condition: 'ok' | 'readonly' | 'out';
-  why?: string | null;
+  why?: string;
   weight: number;
   total: number;
   free: number;
@@ -115,6 +117,5 @@ export interface MissingFile {
   key: string | null;
   copies: number;
   want: number;
-  /** Null before the first attempt. */
-  why: string | null;
+  why: string;
 }

@@ -1,0 +1,165 @@
+// All changes to where a live blob's replicas are. Which lock protects what:
+//
+// - The row of a blob in `blobs` protects whether it lives and how many copies it has. Whoever adds a replica, gives
+//   one up or finds one bad locks it first, and counts in the NEXT statement: a statement that locks and counts in one
+//   counts in the snapshot from before it waited (hazard 7). The reaper takes the same lock, so a replica is never
+//   added to a blob that it has just let go (hazards 6, 13).
+// - The primary key of `locations` protects a place: a replica is added by ON CONFLICT DO NOTHING, so never over a row
+//   in 'removing', and a row in 'removing' is the only permission to unlink (invariant 7).
+// - `repair.version` protects needs: the queue's row goes only if nothing was queued since it was claimed (hazard 18).
+//
+// Locks are always taken in the order reap, blobs, names, locations, repair, and within a table by fid.
+// Commits take none of these: they insert a fid that nobody else can have, and what they add to a device that dies
+// meanwhile is found by the walk of dead devices, which never ends (hazard 10, see dead.ts).
+import type { Database, Queryable, Statement } from '../database/database.ts';
+import { type Claim, enqueueRepairs } from './queue.ts';
+
+/**
+ * How old the proof that a device holds a replica may be when its location is written, in seconds by the database's
+ * clock. It must stay well below the time for which a row in 'removing' outlives an unlink (see remover.ts): then a
+ * replica that was removed since its proof still has that row, and the late location is not written (hazard 13).
+ */
+export const PROOF_SECONDS = 15;
+
+export const lockBlob: Statement = {
+  name: 'copies-lock-blob',
+  text: `SELECT fid, want, size FROM blobs WHERE fid = $1 AND state = 'live' FOR UPDATE`,
+};
+
+// A replica that is not needed (others were faster) is written down as 'removing', so that the remover takes it away.
+export const addLocation: Statement = {
+  name: 'copies-add',
+  text: `WITH good AS MATERIALIZED (
+      SELECT h.host_id FROM locations l JOIN devices h ON h.id = l.device_id
+      WHERE l.fid = $1 AND l.state = 'good' AND h.state <> 'dead'
+    ), verdict AS MATERIALIZED (
+      SELECT d.id, (SELECT count(DISTINCT host_id) FROM good) < $3
+        AND NOT EXISTS (SELECT FROM good WHERE good.host_id = d.host_id) AS needed
+      FROM devices d WHERE d.id = $2 AND d.state <> 'dead'
+    )
+    INSERT INTO locations (fid, device_id, state, at)
+    SELECT $1, id, CASE WHEN needed THEN 'good' ELSE 'removing' END, CASE WHEN needed THEN now() ELSE 'epoch' END
+    FROM verdict WHERE to_timestamp($4::float8 / 1000) > clock_timestamp() - $5 * interval '1 second'
+    ON CONFLICT (fid, device_id) DO NOTHING RETURNING state`,
+};
+
+/** What became of a replica that a device was proven to hold. `refused`: dead device, old proof, or a row is there. */
+export type Addition = 'added' | 'surplus' | 'refused' | 'not-live';
+
+/**
+ * Writes down a replica that the device was proven to hold, with its right bytes, at `provenAt` (milliseconds by the
+ * database's clock). However late it comes, it adds a verified copy or does nothing.
+ */
+export function addCopy(db: Database, fid: number, deviceId: number, provenAt: number): Promise<Addition> {
+  return db.transaction(async (tx) => {
+    const [blob] = await tx.query<{ want: number }>(lockBlob, [fid]);
+    if (blob === undefined) return 'not-live';
+    const [row] = await tx.query<{ state: string }>(addLocation, [
+      fid,
+      deviceId,
+      blob.want,
+      provenAt,
+      PROOF_SECONDS,
+    ]);
+    if (row === undefined) return 'refused';
+    return row.state === 'good' ? 'added' : 'surplus';
+  });
+}
+
+const settle: Statement = {
+  name: 'copies-settle',
+  text: `WITH enough AS MATERIALIZED (
+      SELECT count(DISTINCT d.host_id) >= $3 AS yes FROM locations l JOIN devices d ON d.id = l.device_id
+      WHERE l.fid = $1 AND l.state = 'good' AND d.state <> 'dead' AND d.id = ANY ($4::int[])
+    ), lost AS (
+      DELETE FROM locations l USING enough, devices d
+      WHERE enough.yes AND l.fid = $1 AND l.state = 'bad' AND d.id = l.device_id AND d.state = 'dead'
+    ), spoilt AS (
+      UPDATE locations l SET state = 'removing', at = 'epoch' FROM enough, devices d
+      WHERE enough.yes AND l.fid = $1 AND l.state = 'bad' AND d.id = l.device_id AND d.state <> 'dead'
+    )
+    DELETE FROM repair r USING enough WHERE enough.yes AND r.fid = $1 AND r.version = $2 RETURNING r.fid`,
+};
+
+/**
+ * Ends a repair if good replicas on as many hosts as wanted stand on `readable` devices: what was bad is given up for
+ * removal (on dead devices: forgotten), and the claimed version leaves the queue. False: look again.
+ */
+export function settleRepair(db: Database, { fid, version }: Claim, readable: number[]): Promise<boolean> {
+  return db.transaction(async (tx) => {
+    const [blob] = await tx.query<{ want: number }>(lockBlob, [fid]);
+    if (blob === undefined) return false;
+    return (await tx.count(settle, [fid, version, blob.want, readable])) > 0;
+  });
+}
+
+const clearBad: Statement = {
+  name: 'copies-clear-bad',
+  text: `UPDATE locations l SET state = 'removing', at = 'epoch'
+    WHERE l.fid = $1 AND l.device_id = $2 AND l.state = 'bad' AND EXISTS (
+      SELECT FROM locations o JOIN devices d ON d.id = o.device_id
+      WHERE o.fid = $1 AND o.device_id = $3 AND o.state = 'good' AND d.state <> 'dead')`,
+};
+
+/**
+ * Gives a bad replica up before the blob has its copies, because its device is needed for a new one. `verified` is a
+ * device whose replica was verified just now: the last copy is never given up (invariant 8).
+ */
+export function clearBadCopy(
+  db: Database,
+  fid: number,
+  deviceId: number,
+  verified: number,
+): Promise<boolean> {
+  return db.transaction(async (tx) => {
+    const [blob] = await tx.query(lockBlob, [fid]);
+    return blob !== undefined && (await tx.count(clearBad, [fid, deviceId, verified])) > 0;
+  });
+}
+
+const setState: Statement = {
+  name: 'copies-set-state',
+  text: 'UPDATE locations SET state = $4, at = now() WHERE fid = $1 AND device_id = $2 AND state = $3',
+};
+
+async function change(
+  db: Database,
+  fid: number,
+  deviceId: number,
+  from: string,
+  to: string,
+): Promise<boolean> {
+  return db.transaction(async (tx) => {
+    const [blob] = await tx.query(lockBlob, [fid]);
+    if (blob === undefined || (await tx.count(setState, [fid, deviceId, from, to])) === 0) return false;
+    await enqueueRepairs(tx, [fid]);
+    return true;
+  });
+}
+
+/** A good replica was proven bad: it counts no longer, and a repair is queued. Its bytes stay for now. */
+export function markBad(db: Database, fid: number, deviceId: number): Promise<boolean> {
+  return change(db, fid, deviceId, 'good', 'bad');
+}
+
+/** A bad replica was verified and is right after all (its disk came back, say). */
+export function markGood(db: Database, fid: number, deviceId: number): Promise<boolean> {
+  return change(db, fid, deviceId, 'bad', 'good');
+}
+
+const addBad: Statement = {
+  name: 'copies-add-bad',
+  text: `INSERT INTO locations (fid, device_id, state)
+    SELECT $1, id, 'bad' FROM devices WHERE id = $2 AND state <> 'dead'
+    ON CONFLICT (fid, device_id) DO NOTHING`,
+};
+
+/** A replica without a location was found and is not right: written down as bad, for the repair to decide about. */
+export function addBadCopy(db: Database, fid: number, deviceId: number): Promise<boolean> {
+  return db.transaction(async (tx: Queryable) => {
+    const [blob] = await tx.query(lockBlob, [fid]);
+    if (blob === undefined || (await tx.count(addBad, [fid, deviceId])) === 0) return false;
+    await enqueueRepairs(tx, [fid]);
+    return true;
+  });
+}

@@ -1,0 +1,38 @@
+// Dead devices: what they held counts no longer and is queued for repair, by (device, fid) in batches. A walk that
+// reached the end begins again, for as long as the device is dead: a commit in flight may add a row behind it (hazard
+// 10), so no walk is ever the last one.
+import type { Database, Statement } from '../database/database.ts';
+import { enqueueRepairs } from './queue.ts';
+
+const BATCH = 1000;
+
+// Nothing else takes many of these rows, and always in the order of fids. The blobs need no lock: a dead device's
+// replicas count nowhere, whatever their state says.
+export const lockGood: Statement = {
+  name: 'dead-lock-good',
+  text: `SELECT fid FROM locations WHERE device_id = $1 AND fid > $2 AND state = 'good'
+    ORDER BY fid LIMIT $3 FOR UPDATE SKIP LOCKED`,
+};
+
+const markBad: Statement = {
+  name: 'dead-mark-bad',
+  text: `UPDATE locations SET state = 'bad', at = now()
+    WHERE device_id = $1 AND fid = ANY ($2::bigint[]) AND state = 'good'`,
+};
+
+/** Takes one batch after fid `after`; answers with how many rows it took and where it ended. */
+export function walkDeadDevice(
+  db: Database,
+  deviceId: number,
+  after: number,
+): Promise<{ queued: number; next: number | undefined }> {
+  return db.transaction(async (tx) => {
+    const rows = await tx.query<{ fid: number }>(lockGood, [deviceId, after, BATCH]);
+    const fids = rows.map(({ fid }) => fid);
+    if (fids.length > 0) {
+      await tx.query(markBad, [deviceId, fids]);
+      await enqueueRepairs(tx, fids);
+    }
+    return { queued: fids.length, next: fids.length < BATCH ? undefined : fids.at(-1) };
+  });
+}

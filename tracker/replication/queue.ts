@@ -1,0 +1,115 @@
+// The repair queue: where to look first. The truth is what blobs.want and the locations say; a row here only hurries a
+// look at it, so a lost row costs time and never data (the scan finds it again).
+import type { Queryable, Statement } from '../database/database.ts';
+
+export interface Claim {
+  fid: number;
+  /** Grows with every need. Only the version that was claimed may be finished (hazard 18). */
+  version: number;
+  attempts: number;
+}
+
+/** How long a claim is a worker's own without being renewed, in seconds. */
+export const LEASE_SECONDS = 60;
+const LONGEST_PAUSE_SECONDS = 300;
+
+// Copies are counted as hosts with a good replica on a device that is not dead.
+const enqueue: Statement = {
+  name: 'repair-enqueue',
+  text: `INSERT INTO repair (fid, copies)
+    SELECT need.fid, (
+      SELECT count(DISTINCT d.host_id) FROM locations l JOIN devices d ON d.id = l.device_id
+      WHERE l.fid = need.fid AND l.state = 'good' AND d.state <> 'dead')
+    FROM unnest($1::bigint[]) AS need (fid) ORDER BY need.fid
+    ON CONFLICT (fid) DO UPDATE SET
+      version = repair.version + 1, copies = excluded.copies, attempts = 0, next_try = now()`,
+};
+
+/**
+ * Queues blobs, or says of those that are queued that there is a new need: a worker that is at one of them will not
+ * finish it, but look again. To be called after the change that made the need, in its transaction.
+ */
+export async function enqueueRepairs(tx: Queryable, fids: number[]): Promise<void> {
+  if (fids.length > 0) await tx.query(enqueue, [fids]);
+}
+
+// Level by level: within a level those whose turn came first. Rows that wait (their next_try is in the future) are not
+// even read, so any number of unrepairable blobs does not stand before the others.
+const claim: Statement = {
+  name: 'repair-claim',
+  text: `WITH claimed AS MATERIALIZED (
+      SELECT due.fid FROM generate_series(0, 16) AS level, LATERAL (
+        SELECT fid FROM repair WHERE copies = level AND next_try <= now() AND leased_until <= now()
+        ORDER BY next_try LIMIT $1 FOR UPDATE SKIP LOCKED
+      ) AS due LIMIT $1
+    )
+    UPDATE repair r SET leased_until = now() + $2 * interval '1 second'
+    FROM claimed WHERE r.fid = claimed.fid
+    RETURNING r.fid, r.version, r.attempts`,
+};
+
+/** Claims up to `limit` repairs, those with the fewest copies first. No other worker gets them while the lease lasts. */
+export function claimRepairs(db: Queryable, limit: number): Promise<Claim[]> {
+  return db.query<Claim>(claim, [limit, LEASE_SECONDS]);
+}
+
+const renew: Statement = {
+  name: 'repair-renew',
+  text: `UPDATE repair SET leased_until = now() + $2 * interval '1 second' WHERE fid = $1`,
+};
+
+/** Keeps others from a blob whose repair takes long. */
+export async function renewLease(db: Queryable, fid: number): Promise<void> {
+  await db.query(renew, [fid, LEASE_SECONDS]);
+}
+
+const finish: Statement = {
+  name: 'repair-finish',
+  text: 'DELETE FROM repair WHERE fid = $1 AND version = $2',
+};
+
+/** Takes a repair out of the queue, unless a new need came after it was claimed. True if it is out. */
+export async function finishRepair(db: Queryable, { fid, version }: Claim): Promise<boolean> {
+  return (await db.count(finish, [fid, version])) > 0;
+}
+
+// A need that came after the claim has set next_try, and is due at once.
+const postpone: Statement = {
+  name: 'repair-postpone',
+  text: `UPDATE repair SET leased_until = '-infinity', copies = $3, why = $4, attempts = attempts + 1,
+      next_try = CASE WHEN version = $2 THEN now() + $5 * interval '1 second' ELSE next_try END
+    WHERE fid = $1`,
+};
+
+/** Gives a claim back for a later attempt. `copies`: how many can be read now; `why`: a sentence for the operator. */
+export async function postponeRepair(
+  db: Queryable,
+  { fid, version, attempts }: Claim,
+  copies: number,
+  why: string,
+): Promise<void> {
+  const pause = Math.min(2 ** attempts, LONGEST_PAUSE_SECONDS);
+  await db.query(postpone, [fid, version, copies, why, pause]);
+}
+
+const release: Statement = {
+  name: 'repair-release',
+  text: `UPDATE repair SET leased_until = '-infinity', next_try = now() WHERE fid = $1`,
+};
+
+/** Gives a claim back because there is a new need: it is looked at again at once. */
+export async function releaseRepair(db: Queryable, fid: number): Promise<void> {
+  await db.query(release, [fid]);
+}
+
+const hurry: Statement = {
+  name: 'repair-hurry',
+  text: `UPDATE repair SET next_try = now() WHERE fid = ANY (ARRAY(
+      SELECT fid FROM repair WHERE why IS NOT NULL AND next_try > now() ORDER BY copies, fid LIMIT 10000
+      FOR UPDATE SKIP LOCKED))`,
+};
+
+/** Ends the pause of repairs that could not be done so far, because that may have changed. */
+export function hurryRepairs(db: Queryable): Promise<number> {
+  return db.count(hurry);
+}

@@ -1,0 +1,218 @@
+// Keeps every blob on as many hosts as its classes want, and takes away what no name needs: the loops of one tracker.
+// All trackers run all of them; what must not be done twice at once is claimed in the database.
+//
+// Draining, read-only devices and rebalancing come as further walks that queue repairs, like dead.ts.
+
+import pLimit from 'p-limit';
+import { Gauge } from 'prom-client';
+import type { HttpMetrics } from '../../services/metrics.ts';
+import { purgeDetached } from '../namespace/purge.ts';
+import { walkDeadDevice } from './dead.ts';
+import { emptyTrash, forgetAnswers } from './expiry.ts';
+import { type FindingKind, reportBad } from './findings.ts';
+import { Loop } from './loop.ts';
+import { createMeters } from './meters.ts';
+import { type Parts, readableDevices } from './parts.ts';
+import { claimRepairs, hurryRepairs } from './queue.ts';
+import { forgetTombstones, reap } from './reaper.ts';
+import { removeReplicas } from './remover.ts';
+import { repair } from './repair.ts';
+import { claimFullScan, type ScanAnswer, scan } from './scan.ts';
+import { queueLevels } from './summary.ts';
+import { claimSweep, sweepDevice } from './sweep.ts';
+
+export interface ReplicationOptions extends Omit<Parts, 'meters'> {
+  metrics: HttpMetrics;
+  /** How long an order to unlink is valid. */
+  deleteTicketSeconds?: number;
+}
+
+const SCAN_BATCH = 5_000;
+const PURGE_BATCH = 1_000;
+const CHECKS_AT_ONCE = 4;
+const STOP_MS = 10_000;
+
+export class Replication {
+  readonly #parts: Parts;
+  readonly #deleteTicketSeconds: number;
+  readonly #loops: Loop[];
+  readonly #repairs: Loop;
+  readonly #walks: Loop;
+  readonly #removals: Loop;
+  readonly #active = new Set<Promise<void>>();
+  readonly #checks = new Map<string, Promise<void>>();
+  readonly #check = pLimit(CHECKS_AT_ONCE);
+  readonly #cursors = new Map<number, number>();
+  #ableDevices = new Set<number>();
+
+  constructor({ metrics, deleteTicketSeconds = 30, ...parts }: ReplicationOptions) {
+    const { config, log } = parts;
+    this.#parts = { ...parts, meters: createMeters(metrics.registry) };
+    this.#deleteTicketSeconds = deleteTicketSeconds;
+    this.#measureQueue(metrics);
+    const loop = (name: string, pause: number, work: (signal: AbortSignal) => Promise<boolean>) =>
+      new Loop({ name, log, pause, work });
+    const sweepPause = Math.min(Math.max(config.CISTERN_SWEEP_EVERY_SECONDS / 4, 0.1), 30);
+    this.#repairs = loop('repair', 1, (signal) => this.#repairSome(signal));
+    this.#walks = loop('walk of dead devices', 2, () => this.#walkDead());
+    this.#removals = loop('remover', 1, (signal) => this.#remove(signal));
+    this.#loops = [
+      this.#repairs,
+      this.#walks,
+      this.#removals,
+      loop('reaper', 2, () => this.#reap()),
+      loop('purge', 2, async () => (await purgeDetached(parts.db, PURGE_BATCH)) > 0),
+      loop('expiry', 60, () => this.#expire()),
+      loop('sweep', sweepPause, (signal) => this.#sweep(signal)),
+      loop('scan', sweepPause, (signal) => this.#scanAll(signal)),
+    ];
+  }
+
+  start(): void {
+    for (const loop of this.#loops) loop.start();
+  }
+
+  /** Ends the loops. Copies under way are given up (another tracker or start goes on); waits for that, but not for ever. */
+  async stop(): Promise<void> {
+    const ended = Promise.all(this.#loops.map((loop) => loop.stop())).then(() =>
+      Promise.allSettled([...this.#active, ...this.#checks.values()]),
+    );
+    let timer: NodeJS.Timeout | undefined;
+    const bound = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, STOP_MS);
+    });
+    await Promise.race([ended, bound]);
+    clearTimeout(timer);
+  }
+
+  /** Something was queued, un-named or declared dead just now: look at once instead of in a second. */
+  wake(): void {
+    for (const loop of [this.#repairs, this.#walks, this.#removals]) loop.wake();
+  }
+
+  /**
+   * Somebody found that a device's replica of a blob is bad. Its node verifies it; if that is so, it counts no longer
+   * and a repair is queued. Resolves when it is decided, which takes as long as reading the replica.
+   */
+  reportBad(fid: number, deviceId: number, kind: FindingKind): Promise<void> {
+    const id = `${fid}/${deviceId}`;
+    const known = this.#checks.get(id);
+    if (known !== undefined) return known;
+    const check = this.#check(async () => {
+      if (await reportBad(this.#parts, fid, deviceId, kind)) this.wake();
+    }).finally(() => this.#checks.delete(id));
+    this.#checks.set(id, check);
+    return check;
+  }
+
+  /** Looks at up to `limit` blobs after fid `after`, of one domain if it is given, and queues what lacks copies. */
+  async scan(after: number, limit: number, domainId?: number): Promise<ScanAnswer> {
+    const { db, state } = this.#parts;
+    const answer = await scan(db, {
+      after,
+      limit,
+      readable: readableDevices(state),
+      ...(domainId === undefined ? {} : { domainId }),
+    });
+    if (answer.queued > 0) this.#repairs.wake();
+    return answer;
+  }
+
+  async #repairSome(signal: AbortSignal): Promise<boolean> {
+    const { config, db, log } = this.#parts;
+    const free = config.CISTERN_REPAIR_WORKERS - this.#active.size;
+    if (free <= 0) return false;
+    const claims = await claimRepairs(db, free);
+    for (const claim of claims) {
+      const work: Promise<void> = repair(this.#parts, claim, signal)
+        .catch((err) => log.warn({ err, fid: claim.fid }, 'a repair was broken off; its lease will run out'))
+        .finally(() => {
+          this.#active.delete(work);
+          this.#repairs.wake();
+        });
+      this.#active.add(work);
+    }
+    return false;
+  }
+
+  async #walkDead(): Promise<boolean> {
+    const { db, state, log } = this.#parts;
+    await this.#hurryIfDevicesCame();
+    let more = false;
+    for (const device of state.devices()) {
+      if (device.state !== 'dead') continue;
+      const { queued, next } = await walkDeadDevice(db, device.id, this.#cursors.get(device.id) ?? 0);
+      this.#cursors.set(device.id, next ?? 0);
+      more ||= next !== undefined;
+      if (queued === 0) continue;
+      log.info({ device: device.id, host: device.host.name, queued }, 'repairs queued for a dead device');
+      this.#repairs.wake();
+    }
+    return more;
+  }
+
+  /** A device can be read or written that could not be before: what waited for one is tried again now. */
+  async #hurryIfDevicesCame(): Promise<void> {
+    const { db, state } = this.#parts;
+    const able = state.devices().filter((device) => device.readable);
+    const came = able.some(({ id }) => !this.#ableDevices.has(id));
+    if (came && (await hurryRepairs(db)) > 0) this.#repairs.wake();
+    this.#ableDevices = new Set(able.map(({ id }) => id));
+  }
+
+  async #reap(): Promise<boolean> {
+    const { db, config, log } = this.#parts;
+    const { gone, more } = await reap(db, config.CISTERN_REAP_AFTER_SECONDS);
+    if (gone > 0) {
+      log.info({ gone }, 'reaped blobs that lost their last name');
+      this.#removals.wake();
+    }
+    return more;
+  }
+
+  #remove(signal: AbortSignal): Promise<boolean> {
+    return removeReplicas(this.#parts, this.#deleteTicketSeconds, signal);
+  }
+
+  async #expire(): Promise<boolean> {
+    const { db } = this.#parts;
+    const more = [await emptyTrash(db), await forgetAnswers(db), await forgetTombstones(db)];
+    return more.includes(true);
+  }
+
+  async #sweep(signal: AbortSignal): Promise<boolean> {
+    const { db, state, config } = this.#parts;
+    const id = await claimSweep(db, readableDevices(state), config.CISTERN_SWEEP_EVERY_SECONDS);
+    const device = id === undefined ? undefined : state.device(id);
+    if (device === undefined) return false;
+    await sweepDevice(this.#parts, device, signal);
+    this.#removals.wake();
+    return true;
+  }
+
+  async #scanAll(signal: AbortSignal): Promise<boolean> {
+    if (!(await claimFullScan(this.#parts.db, this.#parts.config.CISTERN_SWEEP_EVERY_SECONDS))) return false;
+    let after: number | undefined = 0;
+    while (after !== undefined && !signal.aborted) {
+      const answer: ScanAnswer = await this.scan(after, SCAN_BATCH);
+      after = answer.next;
+    }
+    return false;
+  }
+
+  #measureQueue({ registry }: HttpMetrics): void {
+    const { db } = this.#parts;
+    new Gauge({
+      name: 'cistern_repair_queue',
+      help: 'Blobs that wait for repair, by how many hosts hold a good copy',
+      labelNames: ['copies'],
+      registers: [registry],
+      async collect() {
+        // Without the database there is nothing to say; the other metrics are still wanted.
+        const levels = await queueLevels(db).catch(() => []);
+        this.reset();
+        for (const { copies, blobs } of levels) this.set({ copies }, blobs);
+      },
+    });
+  }
+}

@@ -1,0 +1,82 @@
+// What the repair queue looks like to an operator: how much is short, what waits and why.
+import type { Database, Statement } from '../database/database.ts';
+import { nameOf } from './names.ts';
+
+// Beyond this many rows a figure is a lower bound: counting must not cost more than repairing.
+const COUNTED = 1_000_000;
+const STUCK = 20;
+
+export interface QueuedFile {
+  fid: number;
+  /** Null while the blob has no name any more and waits for the reaper. */
+  domain: string | null;
+  key: string | null;
+  copies: number;
+  want: number;
+  why: string;
+}
+
+export interface RepairSummary {
+  queued: number;
+  underReplicated: number;
+  withoutCopy: number;
+  oldest: Date | null;
+  removing: number;
+  reaping: number;
+}
+
+// What stands good on dead devices and is not queued yet is short as well: the walk is about to come by.
+const summarize: Statement = {
+  name: 'summary-counts',
+  text: `SELECT
+      (SELECT count(*) FROM (SELECT FROM repair LIMIT $1) q) AS queued,
+      (SELECT count(*) FROM (SELECT FROM repair r JOIN blobs b ON b.fid = r.fid
+        WHERE r.copies < b.want AND b.state = 'live' LIMIT $1) q)
+      + (SELECT count(*) FROM devices d, LATERAL (SELECT fid FROM locations WHERE device_id = d.id AND state = 'good'
+          LIMIT $1) l WHERE d.state = 'dead' AND NOT EXISTS (SELECT FROM repair r WHERE r.fid = l.fid))
+        AS "underReplicated",
+      (SELECT count(*) FROM (SELECT FROM repair r JOIN blobs b ON b.fid = r.fid
+        WHERE r.copies = 0 AND b.state = 'live' LIMIT $1) q) AS "withoutCopy",
+      (SELECT min(at) FROM repair) AS oldest,
+      (SELECT count(*) FROM (SELECT FROM locations WHERE state = 'removing' LIMIT $1) q) AS removing,
+      (SELECT count(*) FROM (SELECT FROM reap LIMIT $1) q) AS reaping`,
+};
+
+export async function repairSummary(db: Database): Promise<RepairSummary> {
+  const [row] = await db.query<RepairSummary>(summarize, [COUNTED]);
+  return row as RepairSummary;
+}
+
+const listStuck: Statement = {
+  name: 'summary-stuck',
+  text: `SELECT r.fid, name.domain, name.key, r.copies, b.want, r.why, r.attempts
+    FROM repair r JOIN blobs b ON b.fid = r.fid LEFT JOIN ${nameOf('r.fid')} AS name ON true
+    WHERE r.why IS NOT NULL AND b.state = 'live' ORDER BY r.copies, r.fid LIMIT $1`,
+};
+
+/** The repairs that failed at least once, fewest copies first. */
+export function stuckRepairs(db: Database): Promise<(QueuedFile & { attempts: number })[]> {
+  return db.query(listStuck, [STUCK]);
+}
+
+const listQueued: Statement = {
+  name: 'summary-queued',
+  text: `SELECT r.fid, name.domain, name.key, r.copies, b.want, coalesce(r.why, 'it waits for its turn') AS why
+    FROM repair r JOIN blobs b ON b.fid = r.fid LEFT JOIN ${nameOf('r.fid')} AS name ON true
+    WHERE r.fid > $1 AND b.state = 'live' ORDER BY r.fid LIMIT $2`,
+};
+
+/** Every queued blob, by fid. */
+export function queuedFiles(db: Database, after: number, limit: number): Promise<QueuedFile[]> {
+  return db.query(listQueued, [after, limit]);
+}
+
+const countLevels: Statement = {
+  name: 'summary-levels',
+  text: 'SELECT copies, count(*) AS blobs FROM repair GROUP BY copies ORDER BY copies',
+};
+
+/** How many blobs are queued at each number of copies, for the metrics. */
+export function queueLevels(db: Database): Promise<{ copies: number; blobs: number }[]> {
+  return db.query(countLevels);
+}

@@ -25,6 +25,7 @@ export interface ServerOptions {
 }
 
 const SLOW_MS = 1_000;
+const LINGER_BYTES = 8 * 1024 * 1024;
 
 /** Makes the server; the caller registers routes and listens. `/healthz`, `/readyz` and `/metrics` are there. */
 export function createServer(options: ServerOptions) {
@@ -58,6 +59,7 @@ export function createServer(options: ServerOptions) {
   server.setErrorHandler((error: FastifyError, request, reply) => {
     const problem = asProblem(error);
     if (problem.problem === 'internal') request.log.error({ err: error }, 'internal error');
+    discardRest(request.raw);
     sendProblem(reply, problem);
   });
   server.setNotFoundHandler((request, reply) => {
@@ -123,6 +125,21 @@ function requestId(request: IncomingMessage): string {
   return typeof given === 'string' && /^[\w.-]{1,64}$/.test(given) ? given : randomUUID();
 }
 
+/**
+ * Reads what is left of a refused body for a while, so that the client gets to see the answer: closing a connection
+ * with unread bytes resets it. A client that goes on sending all the same is cut off.
+ */
+function discardRest(request: IncomingMessage): void {
+  if (request.complete || request.destroyed) return;
+  let left = LINGER_BYTES;
+  request.on('error', () => {});
+  request.on('data', (chunk: Buffer) => {
+    left -= chunk.length;
+    if (left < 0) request.destroy();
+  });
+  request.resume();
+}
+
 function hasBody(request: IncomingMessage): boolean {
   const length = request.headers['content-length'];
   return request.headers['transfer-encoding'] !== undefined || (length !== undefined && length !== '0');
@@ -137,6 +154,7 @@ const frameworkProblems: Record<string, ProblemName> = {
   FST_ERR_CTP_INVALID_MEDIA_TYPE: 'unsupported-media-type',
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: 'truncated-body',
   FST_REQ_FILE_TOO_LARGE: 'body-too-large',
+  FST_MP_PREMATURE_CLOSE: 'truncated-body',
   FST_FILES_LIMIT: 'body-too-large',
   FST_PARTS_LIMIT: 'body-too-large',
   FST_FIELDS_LIMIT: 'body-too-large',

@@ -58,3 +58,23 @@ export const WriteHeaders = Type.Object(
   },
   { additionalProperties: true },
 );
+
+/** Headers of a write that brings a file; parsed in file-fields.ts and services/digests.ts. */
+export const FileHeaders = Type.Object(
+  {
+    ...WriteHeaders.properties,
+    'content-type': Type.Optional(
+      Type.String({ description: "kept; without one it is derived from the key's extension" }),
+    ),
+    'content-digest': Type.Optional(Type.String({ description: 'RFC 9530; sha-256 is checked' })),
+    'repr-digest': Type.Optional(Type.String({ description: 'RFC 9530; sha-256 is checked' })),
+    'cistern-class': Type.Optional(
+      Type.String({ description: "the class, instead of the one that the key's prefix chooses" }),
+    ),
+    'cistern-mtime': Type.Optional(
+      Type.String({ description: 'modification time (ISO 8601 with a zone), instead of now' }),
+    ),
+    'cistern-meta': Type.Optional(Type.String({ description: 'JSON object of up to 2,048 bytes' })),
+  },
+  { additionalProperties: true },
+);

@@ -20,6 +20,9 @@ export interface BlobRef {
   sha256: string;
 }
 
+/** What requests to nodes ask of, and tell, the ClusterState. */
+export type KnownNodes = Pick<ClusterState, 'now' | 'devices' | 'suspect'>;
+
 interface Common {
   /** Follows the client's request through the nodes' logs. */
   requestId?: string | undefined;
@@ -54,7 +57,7 @@ const unwell: ReadonlySet<ProblemName> = new Set(['device-unavailable', 'shuttin
 
 /** A client for all storage nodes. Failures of a node make its devices suspect in the ClusterState. */
 export class NodeClient {
-  readonly #state: ClusterState;
+  readonly #state: KnownNodes;
   readonly #keyring: Keyring;
   readonly #agent = new Agent({
     connect: { timeout: CONNECT_MS },
@@ -62,7 +65,7 @@ export class NodeClient {
     bodyTimeout: ANSWER_MS,
   });
 
-  constructor(state: ClusterState, keyring: Keyring) {
+  constructor(state: KnownNodes, keyring: Keyring) {
     this.#state = state;
     this.#keyring = keyring;
   }

@@ -7,7 +7,7 @@ import type { NodeClient, PutOrder } from './node-client.ts';
 
 /** What an upload needs of the tracker. */
 export interface Parts {
-  state: ClusterState;
+  state: Pick<ClusterState, 'devices' | 'hosts' | 'suspect' | 'isSuspect'>;
   nodes: NodeClient;
   log: { warn(fields: object, message: string): void };
 }
@@ -48,9 +48,9 @@ export class Stalled extends Error {
 export class Placing {
   readonly order: BlobOrder;
   /** The devices chosen at first. */
-  readonly places: DeviceState[];
+  places: DeviceState[] = [];
   /** Most bytes that are taken; nodes set that much space aside for a body of unknown length. */
-  readonly max: number;
+  max: number;
   readonly good: { device: DeviceState; receipt: Receipt }[] = [];
   readonly #parts: Parts;
   readonly #mayHold = new Set<number>();
@@ -59,15 +59,35 @@ export class Placing {
   readonly #hosts = new Set<number>();
   #refusal: Problem | undefined;
 
-  /** @throws Problem too-few-devices, insufficient-storage if the class's `minCopies` cannot be reached */
   constructor(parts: Parts, order: BlobOrder) {
     this.#parts = parts;
     this.order = order;
-    this.places = this.next(order.class.copies);
-    const { minCopies } = order.class;
-    if (this.places.length < minCopies) throw placementProblem(parts.state, this.#wish(minCopies), minCopies);
+    this.max = order.max;
+  }
+
+  /**
+   * Chooses the first devices.
+   * @throws Problem too-few-devices, insufficient-storage if the class's `minCopies` cannot be reached
+   */
+  begin(): this {
+    const { max, length, class: wanted } = this.order;
+    this.places = this.next(wanted.copies);
+    if (this.places.length < wanted.minCopies) {
+      // Those that were found must not count as taken when it is said what is missing.
+      this.#hosts.clear();
+      this.#tried.clear();
+      throw placementProblem(this.#parts.state, this.#wish(wanted.minCopies), wanted.minCopies);
+    }
     const spare = this.places.map(({ free }) => Math.ceil(free / SPARE_PART));
-    this.max = Math.min(order.max, order.length ?? Math.min(...spare));
+    this.max = Math.min(max, length ?? Math.min(...spare));
+    return this;
+  }
+
+  /** Takes note of a device that holds the blob already. */
+  holds(device: DeviceState, receipt: Receipt): void {
+    this.#tried.add(device.id);
+    this.#hosts.add(device.host.id);
+    this.good.push({ device, receipt });
   }
 
   /** Enough devices hold the blob for the upload to be acknowledged. */

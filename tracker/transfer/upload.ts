@@ -18,6 +18,8 @@ export interface Incoming {
   body: Readable;
   /** Bytes that the client announced, if it did. */
   length?: number | undefined;
+  /** Most bytes that there can be, where the length is not known. */
+  most?: number | undefined;
   /** The digest that the client announced, in hex. */
   sha256?: string | undefined;
   requestId: string;
@@ -42,12 +44,12 @@ export async function storeBody(tracker: Tracker, incoming: Incoming): Promise<S
     fid: await tracker.fids.next(),
     binding: { domain: domain.name, key, class: incoming.class.name },
     class: incoming.class,
-    max: known ?? limit,
+    max: known ?? Math.min(limit, incoming.most ?? limit),
     length: known,
     sha256: incoming.sha256,
     requestId,
   };
-  const placing = new Placing(tracker, order);
+  const placing = new Placing(tracker, order).begin();
   try {
     if (whole !== undefined) await sendWhole(placing, whole);
     else await sendStream(placing, ahead.chunks, body).catch((error) => throwFor(body, error));
@@ -137,6 +139,7 @@ function truncated(error: unknown): Problem {
   });
 }
 
-function tooLarge(limit: number): Problem {
+/** Why a file of more than `limit` bytes is refused. */
+export function tooLarge(limit: number): Problem {
   return new Problem('body-too-large', `A file may have at most ${limit} bytes.`);
 }

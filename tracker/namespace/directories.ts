@@ -91,7 +91,6 @@ async function makeChild(tx: Queryable, domain: DomainState, parent: number, pat
   return id;
 }
 
-const lockDir: Statement = { name: 'lock-dir', text: 'SELECT id FROM dirs WHERE id = $1 FOR UPDATE' };
 const anyNameIn: Statement = { name: 'any-name-in', text: 'SELECT 1 FROM names WHERE dir_id = $1 LIMIT 1' };
 const deleteChild: Statement = { name: 'delete-child', text: 'DELETE FROM names WHERE child_id = $1' };
 const deleteDir: Statement = { name: 'delete-dir', text: 'DELETE FROM dirs WHERE id = $1' };
@@ -108,8 +107,8 @@ const detachAll: Statement = {
 
 /** Removes an empty directory. The domain is locked. @throws Problem directory-not-empty */
 export async function removeEmpty(tx: Queryable, id: number, key: string): Promise<void> {
-  // An upload that is about to put a name here holds a share of this row: wait for it, then look, in that order.
-  await tx.query(lockDir, [id]);
+  // An upload that is about to put a name here holds a share of the row (its foreign key): the delete waits for it,
+  // is then refused with 23503, and the second run finds the name.
   const inside = await tx.query(anyNameIn, [id]);
   if (inside.length > 0) {
     throw new Problem(

@@ -93,7 +93,7 @@ export function settleRepair(db: Database, { fid, version }: Claim, readable: nu
   });
 }
 
-const clearBad: Statement = {
+export const clearBad: Statement = {
   name: 'copies-clear-bad',
   text: `UPDATE locations l SET state = 'removing', at = 'epoch'
     WHERE l.fid = $1 AND l.device_id = $2 AND l.state = 'bad' AND EXISTS (

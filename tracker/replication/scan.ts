@@ -45,7 +45,7 @@ const lockBlobs: Statement = {
   text: `SELECT fid FROM blobs WHERE fid = ANY ($1::bigint[]) AND state = 'live' ORDER BY fid FOR UPDATE`,
 };
 
-const setWant: Statement = {
+export const setWant: Statement = {
   name: 'scan-set-want',
   text: `UPDATE blobs b SET want = ${wantedOf('b.fid')}
     WHERE b.fid = ANY ($1::bigint[]) AND b.state = 'live' AND ${wantedOf('b.fid')} <> b.want`,

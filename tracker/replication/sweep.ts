@@ -63,7 +63,12 @@ export const giveUp: Statement = {
 };
 
 /** Gives up replicas of fids that no commit owns: what the database does not know is burned first, in one transaction. */
-function removeUnknown(db: Database, deviceId: number, unknown: number[], known: number[]): Promise<number> {
+export function removeUnknown(
+  db: Database,
+  deviceId: number,
+  unknown: number[],
+  known: number[],
+): Promise<number> {
   return db.transaction(async (tx) => {
     if (unknown.length > 0) await tx.query(burn, [unknown]);
     return tx.count(giveUp, [[...unknown, ...known], deviceId]);

@@ -53,16 +53,7 @@ export async function copy(node: NodeContext, request: FastifyRequest, reply: Fa
 
 async function pull(node: NodeContext, device: Device, ticket: CopyTicket, source: string, id: string) {
   const { fid, size, sha256 } = ticket;
-  const answer = await fetchFrom(source, {
-    dispatcher: node.agent,
-    headers: { 'x-request-id': id },
-  }).catch((error) => {
-    throw new SourceFailed(reason(error));
-  });
-  if (answer.statusCode !== 200) {
-    await answer.body.dump();
-    throw new SourceFailed(`it answered ${answer.statusCode}`);
-  }
+  const answer = await ask(node, source, id);
   const accept = (content: Content) => {
     if (content.sha256 === sha256 && content.size === size) return;
     throw new SourceFailed('it sent other bytes than the blob has');
@@ -75,6 +66,18 @@ async function pull(node: NodeContext, device: Device, ticket: CopyTicket, sourc
     });
   } finally {
     answer.body.destroy();
+  }
+}
+
+async function ask(node: NodeContext, source: string, id: string) {
+  try {
+    const headers = { 'x-request-id': id };
+    const answer = await fetchFrom(source, { dispatcher: node.agent, headers });
+    if (answer.statusCode === 200) return answer;
+    await answer.body.dump();
+    throw new SourceFailed(`it answered ${answer.statusCode}`);
+  } catch (error) {
+    throw error instanceof SourceFailed ? error : new SourceFailed(reason(error));
   }
 }
 

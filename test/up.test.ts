@@ -128,7 +128,7 @@ describe('cistern up', () => {
     server.close();
   });
 
-  test('a node, a tracker and PostgreSQL that are killed come back, at the same addresses', {
+  test('a node and PostgreSQL that are killed come back, at the same addresses', {
     timeout: START_MS,
   }, async () => {
     const before = up as Up;

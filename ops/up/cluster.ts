@@ -115,6 +115,8 @@ export class Cluster {
         password: this.secrets.databasePassword,
         port,
         logFile: this.#state.logFile('postgres'),
+        // Enough for sixteen trackers with their pools.
+        settings: { max_connections: '200' },
       });
       await ensureDatabase(server, 'cistern');
       return server;

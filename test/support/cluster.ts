@@ -23,7 +23,7 @@ export interface ClusterOptions {
 const TRACKER_ENV = { CISTERN_DOWN_SECONDS: '1.5', CISTERN_STATE_SECONDS: '0.2' };
 const NODE_ENV = { CISTERN_HEARTBEAT_SECONDS: '0.3', CISTERN_RESERVE_BYTES: '1048576' };
 const CLUSTER_KEY = 'a cluster key for tests, of 32 bytes or more';
-const ADMIN_TOKEN = 'an admin token for tests';
+const ADMIN_TOKEN = 'admin-token-of-the-tests';
 const LOG_TAIL = 8_000;
 
 /** A process of the cluster; it keeps its URL when it is started again. */

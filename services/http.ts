@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type {} from '@fastify/swagger';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
-import Fastify, { type FastifyError, type FastifyReply, type FastifyRequest } from 'fastify';
+import Fastify, { type FastifyError, type FastifyReply, type FastifyRequest, LogController } from 'fastify';
 import type { Logger } from './logging.ts';
 import type { HttpMetrics } from './metrics.ts';
 import { Problem, type ProblemName } from './problems.ts';
@@ -32,7 +32,7 @@ export function createServer(options: ServerOptions) {
   const { log, metrics } = options;
   const server = Fastify({
     loggerInstance: log,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: options.jsonLimit ?? 1024 * 1024,
     // A body may take as long as it needs while it moves; SlowClients ends those that do not.
     requestTimeout: 0,

@@ -33,7 +33,9 @@ export function gather(request: FastifyRequest, length: number): Promise<Buffer>
       else reject(truncated());
     });
     raw.once('error', (error) => reject(error instanceof Problem ? error : truncated(error)));
-    raw.once('close', () => reject(truncated()));
+    raw.once('close', () => {
+      if (!raw.readableEnded) reject(truncated());
+    });
     if (raw.destroyed) reject(truncated());
   });
 }

@@ -1,10 +1,18 @@
 // What the node's routes work with, and the check that every request begins with.
+import type { LRUCache } from 'lru-cache';
 import type { Agent } from 'undici';
 import type { FastifyRequest } from '../services/http.ts';
 import type { Logger } from '../services/logging.ts';
 import type { HttpMetrics } from '../services/metrics.ts';
 import { Problem } from '../services/problems.ts';
-import { type Binding, type Keyring, type Receipt, signPart, type Ticket } from '../services/tickets.ts';
+import {
+  type Binding,
+  type GetTicket,
+  type Keyring,
+  type Receipt,
+  signPart,
+  type Ticket,
+} from '../services/tickets.ts';
 import type { BlobCache } from './blob-cache.ts';
 import type { Content } from './blob-store.ts';
 import type { NodeConfig } from './config.ts';
@@ -21,6 +29,8 @@ export interface NodeContext {
   devices: Map<number, Device>;
   cache: BlobCache;
   findings: Findings;
+  /** Get tickets whose signature was found good: a hot blob is asked for with one ticket many times. */
+  checked: LRUCache<string, GetTicket>;
   /** For requests to other nodes and to trackers. */
   agent: Agent;
 }
@@ -43,6 +53,20 @@ export function permit<Op extends DeviceOp>(node: NodeContext, op: Op, request: 
     throw new Problem('device-unavailable', `This node (${node.config.CISTERN_HOST}) has no device ${dev}.`);
   }
   return { ticket, device };
+}
+
+/** The ticket of a download, as `permit` checks it, but its signature only once. */
+export function permitGet(node: NodeContext, request: FastifyRequest) {
+  const text = (request.query as { ticket?: string }).ticket ?? '';
+  const { dev, fid } = request.params as { dev: number; fid: number };
+  const known = node.checked.get(text);
+  const device = node.devices.get(dev);
+  if (known?.dev === dev && known.fid === fid && known.exp > Date.now() && device !== undefined) {
+    return { ticket: known, device };
+  }
+  const permitted = permit(node, 'get', request);
+  node.checked.set(text, permitted.ticket);
+  return permitted;
 }
 
 /** This node's statement that one of its devices durably holds these bytes, signed. */

@@ -7,7 +7,8 @@ import type { CopyTicket } from '../services/tickets.ts';
 import type { Content } from './blob-store.ts';
 import { SMALL } from './body.ts';
 import { type NodeContext, permit, signReceipt } from './context.ts';
-import { type Device, reason } from './device.ts';
+import type { Device } from './device.ts';
+import { reason } from './inspection.ts';
 import { reserve } from './upload.ts';
 
 /** The source, not our disk, is to blame: the next one may do better. */

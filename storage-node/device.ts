@@ -1,20 +1,15 @@
 // One device of this node: its disk's identity and health, its space, and its blobs. Everything that touches the disk
 // goes through `attempt`, which turns the system's errors into answers, and a failing disk into its condition.
-import { constants } from 'node:fs';
-import { access } from 'node:fs/promises';
 import type { Logger } from '../services/logging.ts';
 import { Problem } from '../services/problems.ts';
 import type { DeviceReport, Registered } from '../services/protocol.ts';
 import type { BlobStore } from './blob-store.ts';
 import { FilesStore, WrongFilesystem } from './files-store.ts';
 import type { Findings } from './findings.ts';
-import { isBlank, readMarker, writeMarker } from './marker.ts';
+import { GONE, inspect, reason, type State } from './inspection.ts';
+import { isBlank, writeMarker } from './marker.ts';
 import { Space } from './space.ts';
 
-interface State {
-  condition: DeviceReport['condition'];
-  why?: string;
-}
 /** What the disk was asked: one blob's bytes, to keep or remove some, or which blobs there are. */
 type DiskUse = 'read' | 'write' | 'list';
 type Verdict = Registered['devices'][number];
@@ -22,7 +17,6 @@ type Verdict = Registered['devices'][number];
 /** The disk itself fails; after one of these on a write nothing that it says about its writes can be trusted. */
 const DISK_FAILURES = new Set(['EIO', 'ENXIO', 'ENODEV', 'EUCLEAN', 'EBADMSG', 'EREMOTEIO']);
 const NO_SPACE = new Set(['ENOSPC', 'EDQUOT']);
-const GONE = new Set(['ENOENT', 'ENOTDIR', 'ESTALE']);
 const READ_ONLY = new Set(['EROFS', 'EACCES', 'EPERM']);
 
 export interface DeviceOptions {
@@ -135,55 +129,18 @@ export class Device {
 
   async #lookNow(): Promise<void> {
     try {
-      this.#look = await this.#inspect();
-      if (this.#look.condition !== 'out') await this.space.refresh();
+      const { state, disk } = await inspect(this.path, this.id, this.#options.cluster(), this.uuid);
+      if (disk !== undefined) {
+        this.uuid = disk.uuid;
+        this.#filesystem = disk.filesystem;
+        await this.#open(state.condition === 'ok');
+      }
+      this.#look = state;
+      if (state.condition !== 'out') await this.space.refresh();
     } catch (error) {
       this.#look = { condition: 'out', why: `cannot be looked at: ${reason(error)}` };
     }
     if (this.#look.condition === 'out') this.#opened = '';
-  }
-
-  async #inspect(): Promise<State> {
-    const out = (why: string): State => ({ condition: 'out', why });
-    const found = await readMarker(this.path).catch((error: NodeJS.ErrnoException) => {
-      if (GONE.has(error.code ?? '')) return undefined;
-      throw error;
-    });
-    if (found === undefined) return await this.#withoutMarker();
-    const { marker, filesystem } = found;
-    if (marker === undefined) return out('the marker file is damaged');
-    if (marker.device !== this.id) return out(`the marker file is that of device ${marker.device}`);
-    const cluster = this.#options.cluster();
-    if (cluster !== undefined && marker.cluster !== cluster)
-      return out('the marker file is of another cluster');
-    this.uuid = marker.uuid;
-    this.#filesystem = filesystem;
-    const readonly = await this.#whyReadonly();
-    await this.#open(readonly === undefined);
-    return readonly === undefined ? { condition: 'ok' } : { condition: 'readonly', why: readonly };
-  }
-
-  async #withoutMarker(): Promise<State> {
-    const blank = await isBlank(this.path).catch((error: NodeJS.ErrnoException) => {
-      if (GONE.has(error.code ?? '')) return undefined;
-      throw error;
-    });
-    if (blank === undefined) return { condition: 'out', why: 'the directory is gone' };
-    // An empty directory where a device was is a mount point without its disk.
-    if (this.uuid !== null) return { condition: 'out', why: 'the marker file is gone: is the disk mounted?' };
-    if (!blank)
-      return { condition: 'out', why: 'there is no marker file, but other files: it is not formatted' };
-    const readonly = await this.#whyReadonly();
-    return readonly === undefined ? { condition: 'ok' } : { condition: 'out', why: readonly };
-  }
-
-  async #whyReadonly(): Promise<string | undefined> {
-    try {
-      await access(this.path, constants.W_OK);
-      return undefined;
-    } catch (error) {
-      return `the directory cannot be written (${reason(error)})`;
-    }
   }
 
   /** Once for each disk that appears: removes left-overs, finds the highest fid, begins to count. */
@@ -315,9 +272,4 @@ export class Device {
     else this.#options.log.error(fields, `device is ${condition === 'out' ? 'out of service' : 'read-only'}`);
     if (condition === 'out') this.#options.onOut(this);
   }
-}
-
-/** A short text for an operator: the system's error code where there is one. */
-export function reason(error: unknown): string {
-  return (error as NodeJS.ErrnoException).code ?? (error instanceof Error ? error.message : String(error));
 }

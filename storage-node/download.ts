@@ -9,7 +9,7 @@ import { Problem } from '../services/problems.ts';
 import { answerRanges, type ByteRange, rangeNotSatisfiable, selectRanges } from '../services/ranges.ts';
 import type { GetTicket } from '../services/tickets.ts';
 import type { OpenBlob } from './blob-store.ts';
-import { type NodeContext, permit } from './context.ts';
+import { type NodeContext, permitGet } from './context.ts';
 import type { Device } from './device.ts';
 
 /** Blobs up to this are verified before they are sent, and may be kept in memory. */
@@ -28,7 +28,7 @@ interface Wanted {
  *   range-not-satisfiable
  */
 export async function download(node: NodeContext, request: FastifyRequest, reply: FastifyReply) {
-  const { ticket, device } = permit(node, 'get', request);
+  const { ticket, device } = permitGet(node, request);
   device.assertReadable();
   const { size, sha256 } = ticket;
   const etag = etagOf(sha256);

@@ -6,7 +6,8 @@ import { delay } from '../services/lifecycle.ts';
 import { problemFrom } from '../services/problems.ts';
 import { type Heartbeat, HeartbeatAnswer, Registered, type Registration } from '../services/protocol.ts';
 import type { NodeContext } from './context.ts';
-import { type Device, reason } from './device.ts';
+import type { Device } from './device.ts';
+import { reason } from './inspection.ts';
 
 const TICKET_MS = 600_000;
 const ANSWER_MS = 5_000;

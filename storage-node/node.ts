@@ -1,6 +1,7 @@
 // Puts a storage node together: devices, routes, membership. main.ts runs it as a process, tests run it in theirs.
 import { randomUUID } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
+import { LRUCache } from 'lru-cache';
 import { Gauge, type Registry } from 'prom-client';
 import { Agent } from 'undici';
 import { ConfigError } from '../services/config.ts';
@@ -21,6 +22,8 @@ const PEER_STALL_MS = 10_000;
 /** What is still in flight this long after the node was told to stop is cut off. */
 const DRAIN_MS = 20_000;
 
+const CHECKED_TICKETS = 4_096;
+
 export interface StorageNode {
   /** Where it is reached. */
   url: string;
@@ -39,6 +42,7 @@ export async function startNode(config: NodeConfig, log: Logger): Promise<Storag
     metrics,
     cache,
     findings,
+    checked: new LRUCache({ max: CHECKED_TICKETS }),
     keyring: new Keyring(config.CISTERN_CLUSTER_KEY, config.CISTERN_CLUSTER_KEY_PREVIOUS),
     session: randomUUID(),
     devices: new Map(),

@@ -28,7 +28,7 @@ export function sha256(bytes: Uint8Array): string {
 }
 
 /** Answers registrations and heartbeats as a tracker does; tests read what it was told and set what it says. */
-export async function startFakeTracker() {
+export async function startFakeTracker(port = 0) {
   const server = Fastify();
   const tracker = {
     url: '',
@@ -56,7 +56,7 @@ export async function startFakeTracker() {
     const clock = Date.now() + tracker.clockError;
     return { cluster: tracker.cluster, register: !known.has(heartbeat.session), clock };
   });
-  tracker.url = await server.listen({ host: '127.0.0.1', port: 0 });
+  tracker.url = await server.listen({ host: '127.0.0.1', port });
   return tracker;
 }
 export type FakeTracker = Awaited<ReturnType<typeof startFakeTracker>>;

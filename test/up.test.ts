@@ -9,7 +9,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { Running } from '../ops/up/state.ts';
 import { waitFor } from './support/wait.ts';
 
-const COMMAND = new URL('../ops/bin/cistern.mjs', import.meta.url).pathname;
+const ROOT = new URL('..', import.meta.url).pathname;
+const COMMAND = join(ROOT, 'ops/bin/cistern.mjs');
 const START_MS = 60_000;
 
 class Up {
@@ -192,5 +193,24 @@ describe('cistern up', () => {
     await waitFor(() => starting.stderr.includes('starting PostgreSQL'), { what: 'the start' });
     expect(await starting.exit('SIGINT')).toBe(0);
     expect(existsSync(join(state(), 'postgres/postmaster.pid'))).toBe(false);
+  });
+
+  test('a SIGTERM to npm or npx stops what they started', { timeout: 2 * START_MS }, async () => {
+    for (const command of [
+      ['npm', 'start', '--silent', '--'],
+      ['npx', 'cistern', 'up'],
+    ]) {
+      const [program, ...args] = [...command, '--state', state(), '--port', '0', '--json'] as [
+        string,
+        ...string[],
+      ];
+      const npm = spawn(program, args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'ignore'] });
+      const [line] = await once(npm.stdout, 'data');
+      const { nodes } = JSON.parse(String(line)) as Running;
+      const { pid } = JSON.parse(readFileSync(join(state(), 'up.json'), 'utf8')) as Running;
+      npm.kill('SIGTERM');
+      const pids = [pid, ...nodes.map((node) => node.pid)];
+      await waitFor(() => !pids.some(isRunning), { what: `what ${program} started to end` });
+    }
   });
 });

@@ -94,6 +94,19 @@ function onSignals(first: (name: string) => void, again: () => void) {
       }
     };
     for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, onSignal);
+    watchNpm(() => onSignal('SIGTERM'));
   });
   return { signal: stopping.signal, ended };
+}
+
+/** npm and npx pass a SIGTERM on to their shell only, which ends without a word to us. Then our parent changes. */
+function watchNpm(gone: () => void): void {
+  if (process.env.npm_execpath === undefined) return;
+  const { ppid } = process;
+  const timer = setInterval(() => {
+    if (process.ppid === ppid) return;
+    clearInterval(timer);
+    gone();
+  }, 500);
+  timer.unref();
 }

@@ -15,7 +15,7 @@ import { bearerToken } from './auth.ts';
 import { problems } from './openapi.ts';
 
 export function clusterRoutes(server: Server, tracker: Tracker): void {
-  const { state, db, log, config } = tracker;
+  const { state, db, config } = tracker;
   const tags = ['cluster'];
   const security = [{ ticket: [] }];
 
@@ -34,10 +34,7 @@ export function clusterRoutes(server: Server, tracker: Tracker): void {
       const registration = request.body;
       checkTicket(tracker, request, registration.host);
       const devices = await register(db, registration, config.CISTERN_DOWN_SECONDS);
-      const refused = devices.filter((device) => device.verdict === 'refused');
-      const { host, url } = registration;
-      if (refused.length > 0) log.warn({ host, url, refused }, 'devices refused');
-      else log.info({ host, url, devices: devices.map(({ id }) => id) }, 'host registered');
+      logVerdicts(tracker, registration, devices);
       await state.refresh();
       return { cluster: state.clusterId, devices };
     },
@@ -71,6 +68,14 @@ function checkTicket({ keyring, state }: Tracker, request: FastifyRequest, host:
   if (ticket.host !== host) {
     throw new Problem('ticket-refused', `The ticket is host ${ticket.host}'s, not ${host}'s.`);
   }
+}
+
+/** A registration that only asks for markers to be written is followed by another at once, so it is not worth a line. */
+function logVerdicts({ log }: Tracker, { host, url }: Registration, devices: Registered['devices']): void {
+  const refused = devices.filter((device) => device.verdict === 'refused');
+  const accepted = devices.flatMap((device) => (device.verdict === 'accepted' ? [device.id] : []));
+  if (refused.length > 0) log.warn({ host, url, accepted, refused }, 'host registered, devices refused');
+  else if (accepted.length === devices.length) log.info({ host, url, accepted }, 'host registered');
 }
 
 /** Not waited for: looking at a large replica again takes longer than a heartbeat may. Reads find again what is lost. */

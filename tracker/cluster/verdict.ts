@@ -121,7 +121,7 @@ function missingCopies({ backlog: { underReplicated, withoutCopy } }: Findings):
   if (some <= 0) return [];
   return [
     {
-      what: `${count(some, 'file')} ${some === 1 ? 'is' : 'are'} below their copies`,
+      what: `${count(some, 'file')} ${some === 1 ? 'is below its' : 'are below their'} copies`,
       next: 'cistern repair',
     },
   ];

@@ -70,7 +70,15 @@ export function createServer(options: ServerOptions) {
   });
 
   const slow = new SlowClients(options.idleSeconds ?? 30);
-  server.addHook('onClose', async () => slow.close());
+  // A connection that was busy when the closing began falls idle later, and would then be waited for.
+  let hangUp: NodeJS.Timeout | undefined;
+  server.addHook('preClose', async () => {
+    hangUp = setInterval(() => server.server.closeIdleConnections(), 50);
+  });
+  server.addHook('onClose', async () => {
+    clearInterval(hangUp);
+    slow.close();
+  });
   server.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id);
     if (hasBody(request.raw)) slow.watch(request.raw, reply);

@@ -101,7 +101,10 @@ describe('the process', () => {
     );
     goOn();
     expect((await put).status).toBe(201);
+    const answered = Date.now();
     expect(await exited).toEqual([0, null]);
+    // Kept-alive connections must not hold it up.
+    expect(Date.now() - answered).toBeLessThan(5_000);
   });
 
   it.each([

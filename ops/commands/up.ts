@@ -2,7 +2,6 @@
 import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { EXIT_HELP } from '../lib/failure.ts';
-import { runUp } from '../up/run.ts';
 
 export interface UpOptions {
   /** Absolute path of the state directory. */
@@ -33,7 +32,11 @@ export function register(program: Command): void {
     .option('--trackers <n>', 'trackers; those after the first take any free port', count(1, 16), 1)
     .option('--json', 'when ready, print one line of JSON and nothing else on stdout', false)
     .addHelpText('after', HELP)
-    .action((options: UpOptions) => runUp(options));
+    .action(async (options: UpOptions) => {
+      // Loaded only here: no other verb needs a database client.
+      const { runUp } = await import('../up/run.ts');
+      await runUp(options);
+    });
 }
 
 const HELP = `

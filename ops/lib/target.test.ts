@@ -100,7 +100,13 @@ test('a profile that was asked for and is missing, or malformed, is refused with
     /no profile 'live' in .*; it has: default, test$/,
   );
   writeProfiles({ profiles: { default: { uri: 'http://p:1' } } });
-  expect(refusal(() => target({})).line).toMatch(/profiles\.default\.uri is not a field/);
+  expect(refusal(() => target({})).line).toMatch(
+    /profiles\.default has unknown fields: uri; it may have: url, domain, token$/,
+  );
+  writeProfiles({ profiles: { default: { url: 7 } } });
+  expect(refusal(() => target({})).line).toMatch(/profiles\.default\.url is not a text$/);
+  writeProfiles([]);
+  expect(refusal(() => target({})).line).toMatch(/is not an object$/);
   writeFileSync(join(home, 'config/cistern/config.json'), '{"profiles":');
   expect(refusal(() => target({})).line).toMatch(/is not valid JSON$/);
   expect(refusal(() => target({ config: join(home, 'none.json') })).line).toMatch(

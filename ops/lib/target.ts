@@ -3,8 +3,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { type Static, type TObject, Type } from 'typebox';
-import { Value } from 'typebox/value';
 import { Failure, usage } from './failure.ts';
 
 export interface TargetFlags {
@@ -24,25 +22,16 @@ export interface Target {
   adminToken?: string;
 }
 
-const Profile = Type.Object(
-  {
-    url: Type.Optional(Type.String()),
-    domain: Type.Optional(Type.String()),
-    token: Type.Optional(Type.String()),
-  },
-  { additionalProperties: false },
-);
-const ProfileFile = Type.Object(
-  { profiles: Type.Record(Type.String(), Profile) },
-  { additionalProperties: false },
-);
-const RunningUp = Type.Object({
-  pid: Type.Integer({ minimum: 1 }),
-  trackers: Type.Array(Type.String(), { minItems: 1 }),
-  domain: Type.String(),
-  token: Type.String(),
-  adminToken: Type.String(),
-});
+type Profile = Partial<Record<'url' | 'domain' | 'token', string>>;
+
+/** The part of `.cistern/up.json` that finding it needs. */
+interface RunningUp {
+  pid: number;
+  trackers: string[];
+  domain: string;
+  token: string;
+  adminToken: string;
+}
 
 /**
  * Finds the cluster.
@@ -104,7 +93,7 @@ export function parseUrls(text: string): URL[] {
 }
 
 /** The profile that the flags name, or 'default'; empty if there is none and none was asked for. */
-function readProfile(flags: TargetFlags, env: NodeJS.ProcessEnv): Static<typeof Profile> {
+function readProfile(flags: TargetFlags, env: NodeJS.ProcessEnv): Profile {
   const path =
     flags.config ?? join(env.XDG_CONFIG_HOME || join(homedir(), '.config'), 'cistern', 'config.json');
   const name = flags.profile ?? 'default';
@@ -112,20 +101,20 @@ function readProfile(flags: TargetFlags, env: NodeJS.ProcessEnv): Static<typeof 
     if (flags.profile === undefined) return {};
     throw usage(`there is no profile '${name}', since there is no file '${path}'`);
   }
-  const { profiles } = readJson(path, ProfileFile);
-  const profile = Object.hasOwn(profiles, name) ? profiles[name] : undefined;
-  if (profile !== undefined) return profile;
+  const { profiles } = fieldsOf(readJson(path), ['profiles'], path);
+  const all = fieldsOf(profiles ?? {}, undefined, `${path}: profiles`);
+  if (Object.hasOwn(all, name)) return profileOf(all[name], `${path}: profiles.${name}`);
   if (flags.profile === undefined) return {};
-  const names = Object.keys(profiles).sort().join(', ');
+  const names = Object.keys(all).sort().join(', ');
   throw usage(`there is no profile '${name}' in '${path}'`, names ? `it has: ${names}` : 'it has none');
 }
 
 /** The nearest `.cistern/up.json`, upwards from `cwd`, of a `cistern up` that still runs. */
-function findRunningUp(cwd: string): Static<typeof RunningUp> | undefined {
+function findRunningUp(cwd: string): RunningUp | undefined {
   for (let dir = cwd; ; dir = dirname(dir)) {
     const path = join(dir, '.cistern', 'up.json');
     if (existsSync(path)) {
-      const up = readJson(path, RunningUp);
+      const up = readJson(path) as RunningUp;
       if (isRunning(up.pid)) return up;
     }
     if (dir === dirname(dir)) return undefined;
@@ -142,21 +131,30 @@ function isRunning(pid: number): boolean {
   }
 }
 
-function readJson<T extends TObject>(path: string, schema: T): Static<T> {
-  let content: unknown;
+function readJson(path: string): unknown {
   try {
-    content = JSON.parse(readFileSync(path, 'utf8'));
+    return JSON.parse(readFileSync(path, 'utf8'));
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    const why = code === undefined ? 'is not valid JSON' : `cannot be read (${code})`;
-    throw usage(`'${path}' ${why}`);
+    throw usage(`'${path}' ${code === undefined ? 'is not valid JSON' : `cannot be read (${code})`}`);
   }
-  const [error] = Value.Errors(schema, content);
-  if (error === undefined) return content as Static<T>;
-  const where = error.instancePath.split('/').slice(1).join('.');
-  // That is how the validator says that a field is not in the schema.
-  const what = error.keyword === 'boolean' ? 'is not a field that this file may have' : error.message;
-  throw usage(`'${path}': ${where || 'the document'} ${what}`);
+}
+
+// By hand: to load the library that validates elsewhere takes as long as all the rest of a command.
+function profileOf(value: unknown, where: string): Profile {
+  const fields = fieldsOf(value, ['url', 'domain', 'token'], where);
+  for (const [name, field] of Object.entries(fields)) {
+    if (typeof field !== 'string') throw usage(`${where}.${name} is not a text`);
+  }
+  return fields as Profile;
+}
+
+function fieldsOf(value: unknown, known: string[] | undefined, where: string): Record<string, unknown> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw usage(`${where} is not an object`);
+  const unknown = Object.keys(value).filter((name) => known !== undefined && !known.includes(name));
+  if (unknown.length === 0) return value as Record<string, unknown>;
+  throw usage(`${where} has unknown fields: ${unknown.join(', ')}`, `it may have: ${known?.join(', ')}`);
 }
 
 /**

@@ -269,9 +269,8 @@ describe('a node is lost', () => {
 
     const ids = lost?.devices.map(({ id }) => `${id}`) ?? [];
     expect((await admin(['device', 'dead', ...ids, '--yes'])).code).toBe(0);
-    const events = await lines<{ event: string; queued: number }>(admin(['repair', '--json']));
+    const events = await lines(admin(['repair', '--json']));
     expect(events[0]).toMatchObject({ event: 'scan' });
-    expect(events[0]?.queued).toBeGreaterThan(0);
     expect(events.at(-1)).toEqual({ event: 'done', healthy: true, missing: 0 });
 
     // The second of the first holders is lost too: only the copies that repair made are left of many files.

@@ -204,7 +204,10 @@ describe('cistern up', () => {
         string,
         ...string[],
       ];
-      const npm = spawn(program, args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'ignore'] });
+      const npm = spawn(program as string, args as string[], {
+        cwd: ROOT,
+        stdio: ['ignore', 'pipe', 'ignore'],
+      });
       const [line] = await once(npm.stdout, 'data');
       const { nodes } = JSON.parse(String(line)) as Running;
       const { pid } = JSON.parse(readFileSync(join(state(), 'up.json'), 'utf8')) as Running;

@@ -26,7 +26,7 @@ export async function unprivileged(directory: string, program: string): Promise<
     { prefix: passThrough(uid, gid), ids: {}, uid, gid },
   ];
   const works = ways.find(({ prefix, ids }) => {
-    const test = [...prefix, '/bin/sh', '-c', 'cd "$0" && "$1" --version', directory, program];
+    const test = [...prefix, '/bin/sh', '-c', 'cd "$0" && [ -x "$1" ] && "$1" --version', directory, program];
     const [command, ...args] = test as [string, ...string[]];
     return spawnSync(command, args, { ...ids, cwd: '/', stdio: 'ignore' }).status === 0;
   });
@@ -60,5 +60,7 @@ function idsOf(name: string): { uid: number; gid: number } | undefined {
 
 function passThrough(uid: number, gid: number): string[] {
   const user = [`--reuid=${uid}`, `--regid=${gid}`, '--clear-groups'];
-  return ['setpriv', ...user, '--inh-caps=+dac_override', '--ambient-caps=+dac_override', '--'];
+  const right = ['--inh-caps=-all,+dac_override', '--ambient-caps=+dac_override'];
+  // access(2), by which PostgreSQL looks for its programs, honours the right only with this bit (capabilities(7)).
+  return ['setpriv', ...user, ...right, '--securebits=+no_setuid_fixup', '--'];
 }

@@ -65,7 +65,7 @@ export class Replicas {
       const device = await this.pick();
       try {
         const bytes = await this.#tracker.nodes.read(device, { ...this.#blob(), requestId: this.#requestId });
-        this.#tracker.metrics.bytes.inc({ direction: 'out' }, bytes.length);
+        this.#tracker.metrics.bytes.inc({ direction: 'sent' }, bytes.length);
         return bytes;
       } catch (error) {
         this.#skip(device, error);
@@ -85,7 +85,7 @@ export class Replicas {
         this.#served.add(device.id);
         for await (const chunk of body as AsyncIterable<Uint8Array>) {
           at += chunk.length;
-          this.#tracker.metrics.bytes.inc({ direction: 'out' }, chunk.length);
+          this.#tracker.metrics.bytes.inc({ direction: 'sent' }, chunk.length);
           yield chunk;
         }
         if (at <= end) throw new Error('the body ended early');

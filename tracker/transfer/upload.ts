@@ -55,7 +55,7 @@ export async function storeBody(tracker: Tracker, incoming: Incoming): Promise<S
     else await sendStream(placing, ahead.chunks, body).catch((error) => throwFor(body, error));
     await placing.complete();
     const stored = placing.result();
-    tracker.metrics.bytes.inc({ direction: 'in' }, stored.size);
+    tracker.metrics.bytes.inc({ direction: 'received' }, stored.size);
     return stored;
   } catch (error) {
     await discard(tracker, [{ fid: order.fid, mayHold: placing.mayHold() }]);

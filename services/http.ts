@@ -168,6 +168,8 @@ const frameworkProblems: Record<string, ProblemName> = {
   FST_FIELDS_LIMIT: 'body-too-large',
 };
 
+const BAD_URL = 'The URL has a malformed percent-encoding, or it is not valid UTF-8.';
+
 function asProblem(error: FastifyError | Error): Problem {
   if (error instanceof Problem) return error;
   const { code, validation, validationContext, statusCode } = error as FastifyError;
@@ -179,7 +181,7 @@ function asProblem(error: FastifyError | Error): Problem {
     return new Problem('invalid-request', `${where} ${first?.message ?? 'is not valid'}${field}.`);
   }
   const known = frameworkProblems[code];
-  if (known !== undefined) return new Problem(known, known === 'invalid-key' ? undefined : error.message);
+  if (known !== undefined) return new Problem(known, known === 'invalid-key' ? BAD_URL : error.message);
   if (statusCode === 413) return new Problem('body-too-large', error.message);
   if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) {
     return new Problem('invalid-request', error.message);

@@ -13,13 +13,14 @@ export interface Claim {
 export const LEASE_SECONDS = 60;
 const LONGEST_PAUSE_SECONDS = 300;
 
-// Copies are counted as hosts with a good replica on a device that is not dead.
+// Copies are counted as hosts with a good replica on a device that is not dead, and can be read if that is known.
 const enqueue: Statement = {
   name: 'repair-enqueue',
   text: `INSERT INTO repair (fid, copies)
     SELECT need.fid, (
       SELECT count(DISTINCT d.host_id) FROM locations l JOIN devices d ON d.id = l.device_id
-      WHERE l.fid = need.fid AND l.state = 'good' AND d.state <> 'dead')
+      WHERE l.fid = need.fid AND l.state = 'good' AND d.state <> 'dead'
+        AND ($2::int[] IS NULL OR d.id = ANY ($2)))
     FROM unnest($1::bigint[]) AS need (fid) ORDER BY need.fid
     ON CONFLICT (fid) DO UPDATE SET
       version = repair.version + 1, copies = excluded.copies, attempts = 0, next_try = now()`,
@@ -28,9 +29,10 @@ const enqueue: Statement = {
 /**
  * Queues blobs, or says of those that are queued that there is a new need: a worker that is at one of them will not
  * finish it, but look again. To be called after the change that made the need, in its transaction.
+ * @param readable the devices that can be read now; without it, all that are not dead count until a worker looks
  */
-export async function enqueueRepairs(tx: Queryable, fids: number[]): Promise<void> {
-  if (fids.length > 0) await tx.query(enqueue, [fids]);
+export async function enqueueRepairs(tx: Queryable, fids: number[], readable?: number[]): Promise<void> {
+  if (fids.length > 0) await tx.query(enqueue, [fids, readable ?? null]);
 }
 
 // Level by level: within a level those whose turn came first. Rows that wait (their next_try is in the future) are not
@@ -102,14 +104,21 @@ export async function releaseRepair(db: Queryable, fid: number): Promise<void> {
   await db.query(release, [fid]);
 }
 
-const hurry: Statement = {
-  name: 'repair-hurry',
+const hurrySome: Statement = {
+  name: 'repair-hurry-some',
+  text: 'UPDATE repair SET next_try = now() WHERE fid = ANY ($1::bigint[]) AND next_try > now()',
+};
+const hurryAll: Statement = {
+  name: 'repair-hurry-all',
   text: `UPDATE repair SET next_try = now() WHERE fid = ANY (ARRAY(
       SELECT fid FROM repair WHERE why IS NOT NULL AND next_try > now() ORDER BY copies, fid LIMIT 10000
       FOR UPDATE SKIP LOCKED))`,
 };
 
-/** Ends the pause of repairs that could not be done so far, because that may have changed. */
-export function hurryRepairs(db: Queryable): Promise<number> {
-  return db.count(hurry);
+/**
+ * Ends the pause of repairs that could not be done so far, because that may have changed: of these blobs, or of all.
+ * @returns how many are due now
+ */
+export function hurryRepairs(db: Queryable, fids?: number[]): Promise<number> {
+  return fids === undefined ? db.count(hurryAll) : db.count(hurrySome, [fids]);
 }

@@ -10,6 +10,7 @@ import type { DeviceState } from '../cluster/state.ts';
 import type { Statement } from '../database/database.ts';
 import { NodeUnreachable } from '../transfer/node-client.ts';
 import type { Parts } from './parts.ts';
+import { hurryRepairs } from './queue.ts';
 
 const BATCH = 500;
 const ORDERS_A_DEVICE = 8;
@@ -84,6 +85,11 @@ export async function removeReplicas(
       absent.map(({ device }) => device),
       absent.map(({ given }) => given),
     ]);
+    // A repair may have waited for such a place.
+    await hurryRepairs(
+      db,
+      absent.map(({ fid }) => fid),
+    );
   }
   const forgotten = await db.count(forgetDead, [BATCH]);
   return orders.length >= BATCH || forgotten >= BATCH;

@@ -85,7 +85,7 @@ export async function scan(
   if (short.length > 0 || changed.length > 0) {
     await db.transaction(async (tx) => {
       await correctWants(tx, changed);
-      await enqueueRepairs(tx, short);
+      await enqueueRepairs(tx, short, readable);
     });
   }
   const last = rows.at(-1)?.fid;

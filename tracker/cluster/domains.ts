@@ -65,24 +65,27 @@ const markDropped: Statement = {
  * Drops a domain. Its name is free at once; what is left of it is purged in the background (namespace/purge.ts).
  * @throws Problem domain-not-found; directory-not-empty unless `recursive`
  */
-export async function dropDomain(db: Database, domain: DomainState, recursive: boolean): Promise<void> {
-  await db.transaction(async (tx) => {
-    if ((await tx.query(lockDomain, [domain.id])).length === 0) throw gone(domain);
-    // An upload in flight holds a share of its directory's row: it is waited for here, and seen in the next statement.
-    const [root] = await tx.query<{ id: number }>(lockRoot, [domain.id]);
-    if (root === undefined) throw new Error(`domain ${domain.id} has no root directory`);
-    if (recursive) {
-      await tx.query(detachAll, [domain.id, root.id]);
-    } else {
-      const [row] = await tx.query<{ named: boolean; trashed: boolean }>(contents, [domain.id, root.id]);
-      if (row?.named) throw notEmpty(`Domain '${domain.name}' holds files or directories.`);
-      if (row?.trashed) throw notEmpty(`The trash of domain '${domain.name}' holds versions.`);
-      // With its row gone, an upload that comes too late fails; one that found a detached root would be lost unseen.
-      await tx.query(deleteRoot, [root.id]);
-    }
-    await tx.query(deleteTokens, [domain.id]);
-    await tx.query(markDropped, [domain.id]);
-  });
+export function dropDomain(db: Database, domain: DomainState, recursive: boolean): Promise<void> {
+  return db.transaction((tx) => dropDomainIn(tx, domain, recursive));
+}
+
+/** Drops a domain within a transaction. */
+export async function dropDomainIn(tx: Queryable, domain: DomainState, recursive: boolean): Promise<void> {
+  if ((await tx.query(lockDomain, [domain.id])).length === 0) throw gone(domain);
+  // An upload in flight holds a share of its directory's row: it is waited for here, and seen in the next statement.
+  const [root] = await tx.query<{ id: number }>(lockRoot, [domain.id]);
+  if (root === undefined) throw new Error(`domain ${domain.id} has no root directory`);
+  if (recursive) {
+    await tx.query(detachAll, [domain.id, root.id]);
+  } else {
+    const [row] = await tx.query<{ named: boolean; trashed: boolean }>(contents, [domain.id, root.id]);
+    if (row?.named) throw notEmpty(`Domain '${domain.name}' holds files or directories.`);
+    if (row?.trashed) throw notEmpty(`The trash of domain '${domain.name}' holds versions.`);
+    // With its row gone, an upload that comes too late fails; in a root that is only detached it would be lost unseen.
+    await tx.query(deleteRoot, [root.id]);
+  }
+  await tx.query(deleteTokens, [domain.id]);
+  await tx.query(markDropped, [domain.id]);
 }
 
 function gone(domain: DomainState): Problem {

@@ -1,6 +1,6 @@
 // Hands out fids, each once and never again: across crashes, failovers and restores of the database.
 // A sequence will not do: after a crash PostgreSQL may repeat numbers that nextval returned without a commit.
-import type { Database, Statement } from '../database/database.ts';
+import type { Database, Queryable, Statement } from '../database/database.ts';
 import { DATABASE_IDENTITY } from './snapshot.ts';
 
 const BLOCK = 1_000;
@@ -61,27 +61,25 @@ export class FidAllocator {
 
   async #fetch(): Promise<void> {
     const seen = this.#identity();
-    this.#block = { seen, ...(await allocate(this.#db)) };
+    this.#block = { seen, ...(await this.#db.transaction(allocateBlock)) };
   }
 }
 
 /**
- * Allocates a block; it is ours when this is committed, before any of it is used.
+ * Allocates a block; it is ours when the transaction is committed, before any of it is used.
  * If the database is not the one that fids came from last (failover, restore), or a node holds a fid that this
  * database has not handed out (a restore in place), the counter jumps beyond all that may exist, and the sweep leaves
  * alone whatever lies below.
  */
-async function allocate(db: Database): Promise<Omit<Block, 'seen'>> {
-  return db.transaction(async (tx) => {
-    const [counter] = await tx.query<Counter>(lockCounter);
-    if (counter === undefined) throw new Error('the table cluster has no row');
-    const { former, identity, highest } = counter;
-    let { next, sweepFrom } = counter;
-    if ((former !== null && former !== identity) || highest >= next) {
-      next = Math.max(next, highest + 1) + JUMP;
-      sweepFrom = next;
-    }
-    await tx.query(moveCounter, [next + BLOCK, sweepFrom, identity]);
-    return { next, end: next + BLOCK };
-  });
+export async function allocateBlock(tx: Queryable): Promise<Omit<Block, 'seen'>> {
+  const [counter] = await tx.query<Counter>(lockCounter);
+  if (counter === undefined) throw new Error('the table cluster has no row');
+  const { former, identity, highest } = counter;
+  let { next, sweepFrom } = counter;
+  if ((former !== null && former !== identity) || highest >= next) {
+    next = Math.max(next, highest + 1) + JUMP;
+    sweepFrom = next;
+  }
+  await tx.query(moveCounter, [next + BLOCK, sweepFrom, identity]);
+  return { next, end: next + BLOCK };
 }

@@ -183,10 +183,13 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
   const database = options.database === undefined ? await createDatabase() : own;
   const ports: number[] = [];
   while (ports.length < trackers + nodes) ports.push(await freePort(0, ports));
-  const trackerEnv = { CISTERN_DATABASE_URL: database.url, CISTERN_ADMIN_TOKEN: ADMIN_TOKEN };
   const trackerParts = ports.slice(0, trackers).map((port, i) => {
     const name = `tracker-${i + 1}`;
-    return new Part(name, port, 'tracker/main.ts', root, { ...TRACKER_ENV, ...trackerEnv, ...env.tracker });
+    // Its sessions carry its name, so that a test can tell whose they are.
+    const sessions = new URL(database.url);
+    sessions.searchParams.set('application_name', name);
+    const own = { CISTERN_DATABASE_URL: sessions.href, CISTERN_ADMIN_TOKEN: ADMIN_TOKEN };
+    return new Part(name, port, 'tracker/main.ts', root, { ...TRACKER_ENV, ...own, ...env.tracker });
   });
   const nodeEnv = { CISTERN_TRACKERS: trackerParts.map(({ url }) => url).join(','), ...env.node };
   const nodeParts = ports.slice(trackers).map((port, i) => {

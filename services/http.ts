@@ -42,8 +42,12 @@ export function createServer(options: ServerOptions) {
     genReqId: requestId,
     routerOptions: { maxParamLength: 8192 },
     ajv: { customOptions: { removeAdditional: false, coerceTypes: true, allErrors: false } },
-    frameworkErrors: (error, _request, reply) =>
-      sendProblem(reply as unknown as FastifyReply, asProblem(error)),
+    // A URL that cannot be routed never comes to the hooks below.
+    frameworkErrors: (error, request, reply) => {
+      discardRest(request.raw);
+      reply.header('x-request-id', request.id);
+      sendProblem(reply as unknown as FastifyReply, asProblem(error));
+    },
     clientErrorHandler: (error, socket) => {
       // The head could not be parsed or was never finished: there is no request to answer properly.
       if (socket.writable && (error as NodeJS.ErrnoException).code !== 'ECONNRESET') {

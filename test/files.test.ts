@@ -101,6 +101,16 @@ describe('PUT', () => {
     expect(await problemOf(refused)).toEqual({ name: 'precondition-failed', status: 412 });
   });
 
+  it.each([
+    ['a.json', 'application/json'],
+    ['a.html', 'text/html'],
+    ['a.unknown', 'application/octet-stream'],
+    ['noext', 'application/octet-stream'],
+  ])('derives the type of %s from its name', async (key, type) => {
+    await put(key, Buffer.from('{}'));
+    expect((await get(key)).headers.get('content-type')).toBe(type);
+  });
+
   it('replaces a file, and answers 200', async () => {
     await put('replaced', 'one');
     const second = await put('replaced', 'two');

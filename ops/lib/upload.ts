@@ -69,7 +69,7 @@ export class Uploader {
     const open = () => {
       onBytes(-counted);
       counted = 0;
-      return createReadStream(path, { end: size - 1, highWaterMark: 1024 * 1024 });
+      return createReadStream(path, { end: size - 1, highWaterMark: 256 * 1024 });
     };
     return this.#stream(open, key, headers, options, true, counting);
   }
@@ -160,7 +160,7 @@ export class Uploader {
     onBytes: OnBytes,
   ): Promise<Receipt | undefined> {
     const { origin, pathname, search } = new URL(url);
-    const source = createReadStream(path, { end: size - 1, highWaterMark: 1024 * 1024 });
+    const source = createReadStream(path, { end: size - 1, highWaterMark: 256 * 1024 });
     try {
       const { statusCode, body } = await this.#nodes.request({
         origin,

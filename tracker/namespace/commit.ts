@@ -26,6 +26,8 @@ export type Outcome =
 //   ($13 lists their fids) never replace, and a directory is never replaced.
 // - rows are inserted in the order of (dir, name), so that concurrent statements lock them in one order.
 // - names.dir_id refers to dirs: a directory that is removed meanwhile raises 23503, and the second run sees it gone.
+// - locations are only inserted for devices that exist: one that was removed since leaves no row behind. A dead one
+//   gets its row, which the next walk of dead devices finds.
 // - xmax is 0 exactly for rows that this statement inserted rather than updated.
 const commitUploads: Statement = {
   name: 'commit-uploads',
@@ -53,7 +55,8 @@ const commitUploads: Statement = {
       SELECT i.fid, 'live', i.copies, i.size, i.sha256, n.created FROM item i JOIN named n ON n.fid = i.fid
     ), location AS (
       INSERT INTO locations (fid, device_id)
-      SELECT i.fid, unnest(string_to_array(i.devices, ',')::int[]) FROM item i JOIN named n ON n.fid = i.fid
+      SELECT i.fid, v.id FROM item i JOIN named n ON n.fid = i.fid
+        JOIN devices v ON v.id = ANY (string_to_array(i.devices, ',')::int[])
     ), short AS (
       INSERT INTO repair (fid, copies)
       SELECT i.fid, i.hosts FROM item i JOIN named n ON n.fid = i.fid WHERE i.hosts < i.copies

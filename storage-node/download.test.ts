@@ -112,6 +112,9 @@ describe('GET and HEAD', () => {
     const ticket = sign({ op: 'get', dev: 1, fid: 2, size: small.length, sha256: sha256(small) });
     expect((await fetch(node.at(1, 1, ticket))).status).toBe(403);
     expect((await fetch(node.at(1, 1, ''))).status).toBe(403);
+    const used = new URL(node.getUrl(2, large)).searchParams.get('ticket') ?? '';
+    expect((await fetch(node.at(1, 2, used), { method: 'HEAD' })).status).toBe(200);
+    expect((await fetch(node.at(1, 1, used))).status).toBe(403);
     expect(
       (await fetch(node.at(7, 1, sign({ op: 'get', dev: 7, fid: 1, size: 1, sha256: '' })))).status,
     ).toBe(503);

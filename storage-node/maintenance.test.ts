@@ -79,15 +79,15 @@ describe('copy', () => {
     ['empty', 103, Buffer.alloc(0)],
   ])('pulls a %s blob, passing over sources that fail, and may be repeated', async (_name, fid, bytes) => {
     expect((await put(fid, bytes)).status).toBe(201);
-    const lies = createServer((_request, answer) => {
-      answer.end(random(bytes.length + 1));
-    }).listen(0, '127.0.0.1');
+    const sends = (size: number) =>
+      createServer((_, answer) => answer.end(random(size))).listen(0, '127.0.0.1');
+    const liars = bytes.length === 0 ? [sends(1)] : [sends(bytes.length), sends(bytes.length + 1)];
     const hangsUp = createServer((_request, answer) => {
       answer.writeHead(200, { 'content-length': String(bytes.length) });
       answer.write(bytes.subarray(0, bytes.length / 2), () => answer.destroy());
     }).listen(0, '127.0.0.1');
-    await until(() => lies.listening && hangsUp.listening);
-    const urls = [lies, hangsUp].map(
+    await until(() => [...liars, hangsUp].every(({ listening }) => listening));
+    const urls = [...liars, hangsUp].map(
       (server) => `http://127.0.0.1:${(server.address() as { port: number }).port}`,
     );
     const good = source.getUrl(fid, bytes, {}, 3);
@@ -100,8 +100,7 @@ describe('copy', () => {
     expect(partIsGenuine(keyring.nodeKeys('h1', part.session), receipt, part)).toBe(true);
     expect(readFileSync(at(fid)).equals(bytes)).toBe(true);
     expect((await order(fid, bytes, ['http://127.0.0.1:9'])).status).toBe(200);
-    lies.close();
-    hangsUp.close();
+    for (const server of [...liars, hangsUp]) server.close();
   });
 
   it('says what each source did when none is good, without its ticket', async () => {

@@ -33,7 +33,7 @@ beforeAll(async () => {
     tracker,
     directory: join(files.path, 'h2'),
     devices: [3],
-    env: { CISTERN_HOST: 'h2', CISTERN_IDLE_SECONDS: '0.5' },
+    env: { CISTERN_HOST: 'h2' },
   });
 });
 afterAll(async () => {
@@ -185,7 +185,13 @@ describe('PUT', () => {
   });
 
   it('cuts off a body that stands still, and keeps nothing of it', async () => {
-    const url = next.putUrl(260, { dev: 3 });
+    const impatient = await startTestNode({
+      tracker,
+      directory: join(files.path, 'h3'),
+      devices: [4],
+      env: { CISTERN_HOST: 'h3', CISTERN_IDLE_SECONDS: '0.5' },
+    });
+    const url = impatient.putUrl(260, { dev: 4 });
     const request = rawRequest(url, { method: 'PUT', headers: { 'content-length': 10_000_000 } });
     const status = new Promise((resolve) => {
       request.once('response', (answer) => resolve(answer.statusCode));
@@ -193,8 +199,9 @@ describe('PUT', () => {
     });
     request.write(random(600_000));
     expect(await status).toBe(408);
-    await until(() => temporary(next.paths[0]).length === 0);
+    await until(() => temporary(impatient.paths[0]).length === 0);
     request.destroy();
+    await impatient.stop();
   });
 });
 

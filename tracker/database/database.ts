@@ -19,7 +19,8 @@ export interface Queryable {
 
 // Statistics lag behind a table that fills quickly, and a plan made for an empty table stays. Every statement here is
 // meant to be served by an index, so the planner is told so, once and for all (docs/decisions/index-plans.md).
-const PLANNER = '-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off';
+export const PLANNER =
+  '-c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off';
 const LIMITS = {
   statement_timeout: 15_000,
   lock_timeout: 10_000,

@@ -200,11 +200,8 @@ describe('cistern up', () => {
       ['npm', 'start', '--silent', '--'],
       ['npx', 'cistern', 'up'],
     ]) {
-      const [program, ...args] = [...command, '--state', state(), '--port', '0', '--json'] as [
-        string,
-        ...string[],
-      ];
-      const npm = spawn(program as string, args as string[], {
+      const [program = '', ...args] = [...command, '--state', state(), '--port', '0', '--json'];
+      const npm = spawn(program, args, {
         cwd: ROOT,
         stdio: ['ignore', 'pipe', 'ignore'],
       });

@@ -1,6 +1,9 @@
 // Waiting for a condition, with an end.
 import { setTimeout as sleep } from 'node:timers/promises';
 
+/** What is left of a type when it is not falsy. */
+type Truthy<T> = Exclude<T, false | 0 | '' | null | undefined>;
+
 /**
  * Asks again and again until the answer is truthy, and returns it. A condition that throws is not met yet.
  * @throws Error that says `what` was waited for, and the last thing that went wrong
@@ -8,13 +11,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 export async function waitFor<T>(
   condition: () => Promise<T> | T,
   { what, timeout = 10_000, every = 25 }: { what: string; timeout?: number; every?: number },
-): Promise<NonNullable<T>> {
+): Promise<Truthy<T>> {
   const deadline = Date.now() + timeout;
   for (;;) {
     let last: unknown;
     try {
       const answer = await condition();
-      if (answer) return answer;
+      if (answer) return answer as Truthy<T>;
     } catch (error) {
       last = error;
     }

@@ -3,10 +3,13 @@ import { spawn } from 'node:child_process';
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { Problem } from '../../services/problems.ts';
 import { runCistern } from '../../test/support/command.ts';
 import { lacksProgram, needs } from '../../test/support/needs.ts';
+
+// Each command is a process of its own, which a busy machine is slow to start.
+vi.setConfig({ testTimeout: 120_000 });
 
 async function tracker(listener: RequestListener): Promise<Record<string, string>> {
   const server = createServer(listener);

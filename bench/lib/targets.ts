@@ -1,0 +1,65 @@
+// What is to be reached on two cores, with clients, trackers, nodes and database on the same machine.
+
+interface Target {
+  what: string;
+  unit: string;
+  atLeast?: number;
+  atMost?: number;
+}
+
+export type TargetName = keyof typeof targets;
+
+export const targets = {
+  'upload-4k': {
+    what: 'Uploads of 4 KiB through the tracker, two fsynced copies, concurrency 32',
+    unit: 'a second',
+    atLeast: 1_600,
+  },
+  'upload-64k': {
+    what: 'Uploads of 64 KiB through the tracker, two fsynced copies, concurrency 32',
+    unit: 'a second',
+    atLeast: 1_000,
+  },
+  'look-up': {
+    what: 'Look-ups over HTTP (HEAD), 1,000,000 files, concurrency 32',
+    unit: "times pgbench's SELECT",
+    atLeast: 0.3,
+  },
+  'look-up-p99': {
+    what: 'p99 of these look-ups at 1,000,000 files',
+    unit: 'times that at 10,000',
+    atMost: 2,
+  },
+  commit: {
+    what: 'Commits over HTTP, concurrency 32',
+    unit: "times pgbench's INSERT",
+    atLeast: 0.5,
+  },
+  'node-get-64k': { what: 'GETs of 64 KiB from a storage node', unit: 'times nginx', atLeast: 0.5 },
+  'node-get-1m': { what: 'GETs of 1 MiB from a storage node', unit: 'times nginx', atLeast: 0.5 },
+  memory: {
+    what: 'Memory of the largest tracker or node process, a 4 GiB file going up and down',
+    unit: 'MiB',
+    atMost: 200,
+  },
+} as const satisfies Record<string, Target>;
+
+export interface Verdict {
+  target: TargetName;
+  what: string;
+  wanted: string;
+  got: number;
+  unit: string;
+  reached: boolean;
+}
+
+/** Holds figures against their targets; targets without a figure are left out. */
+export function judge(figures: Partial<Record<TargetName, number>>): Verdict[] {
+  return (Object.entries(targets) as [TargetName, Target][]).flatMap(([target, wish]) => {
+    const got = figures[target];
+    if (got === undefined) return [];
+    const { what, unit, atLeast = Number.NEGATIVE_INFINITY, atMost = Number.POSITIVE_INFINITY } = wish;
+    const wanted = wish.atLeast === undefined ? `at most ${wish.atMost}` : `at least ${wish.atLeast}`;
+    return [{ target, what, wanted, got, unit, reached: got >= atLeast && got <= atMost }];
+  });
+}

@@ -1,0 +1,108 @@
+// `npm run bench`: measures everything in one run, beside what else this machine can do, and says which targets were
+// reached. A full run writes bench/results/latest.json and the results in docs/benchmarks.md.
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { withCluster } from './lib/cluster.ts';
+import { describeMachine, describeVersions, emptyFindings, markdown, type Results } from './lib/report.ts';
+import type { Bench, Suite } from './lib/suite.ts';
+import { judge } from './lib/targets.ts';
+import { commits } from './suites/commits.ts';
+import { lookUps } from './suites/look-ups.ts';
+import { memory } from './suites/memory.ts';
+import { nodeReads } from './suites/node-reads.ts';
+import { nodeWrites } from './suites/node-writes.ts';
+import { transfers } from './suites/transfers.ts';
+
+const suites: Suite[] = [transfers, lookUps, commits, nodeReads, nodeWrites, memory];
+const names = suites.map(({ name }) => name);
+
+const HELP = `Usage: npm run bench -- [options]
+
+  --quick       a small subset in under a minute, to see that everything runs
+  --only NAME   one suite (may be repeated): ${names.join(', ')}
+  --out DIR     where results go and clusters keep their files (default: bench/results)
+
+A run of everything also renews docs/benchmarks.md. Exit codes: 0 all measured, 1 something failed, 2 usage.
+Whether a target is reached does not change the exit code.`;
+
+const DOCUMENT = new URL('../docs/benchmarks.md', import.meta.url).pathname;
+const RESULTS = new URL('results', import.meta.url).pathname;
+
+const options = readOptions();
+const out = resolve(options.out);
+mkdirSync(out, { recursive: true });
+const results = await run(suites.filter(({ name }) => options.only.includes(name)));
+const complete = options.only.length === names.length && !options.quick;
+write(join(out, `${complete ? 'latest' : 'partial'}.json`), `${JSON.stringify(results, null, 2)}\n`);
+write(join(out, `${complete ? 'latest' : 'partial'}.md`), markdown(results));
+if (complete && out === RESULTS) renewDocument(markdown(results));
+process.stdout.write(markdown(results));
+process.exit(results.suites.some(({ failed }) => failed !== undefined) ? 1 : 0);
+
+async function run(chosen: Suite[]): Promise<Results> {
+  const began = new Date().toISOString();
+  const machine = describeMachine(out);
+  const versions = await describeVersions();
+  const measured: Results['suites'] = [];
+  for (const suite of chosen) {
+    const { name, title, about } = suite;
+    try {
+      measured.push({ name, title, about, ...(await suite.run(benchFor(suite))) });
+    } catch (error) {
+      process.stderr.write(`${name} failed: ${(error as Error).stack}\n`);
+      measured.push(emptyFindings(suite, (error as Error).message));
+    }
+  }
+  const targets = options.quick ? [] : judge(Object.assign({}, ...measured.map(({ figures }) => figures)));
+  const ended = new Date().toISOString();
+  return { began, ended, quick: options.quick, machine, versions, targets, suites: measured };
+}
+
+function benchFor({ name }: Suite): Bench {
+  let clusters = 0;
+  return {
+    quick: options.quick,
+    seconds: options.quick ? 0.5 : 4,
+    warmup: options.quick ? 0.1 : 1,
+    say: (line) => process.stderr.write(`${name}: ${line}\n`),
+    withCluster: (work) => withCluster(join(out, `${name}-${process.pid}-${++clusters}.tmp`), work),
+  };
+}
+
+/** Puts the results between the document's two marks. */
+function renewDocument(text: string): void {
+  const document = readFileSync(DOCUMENT, 'utf8');
+  const mark = '<!-- results -->\n';
+  const from = document.indexOf(mark) + mark.length;
+  const to = document.indexOf('<!-- end of results -->');
+  write(DOCUMENT, `${document.slice(0, from)}\n${text}\n${document.slice(to)}`);
+}
+
+function write(path: string, text: string): void {
+  writeFileSync(`${path}.new`, text);
+  renameSync(`${path}.new`, path);
+}
+
+function readOptions(): { quick: boolean; only: string[]; out: string } {
+  try {
+    const { values } = parseArgs({
+      options: {
+        quick: { type: 'boolean', default: false },
+        only: { type: 'string', multiple: true, default: names },
+        out: { type: 'string', default: RESULTS },
+        help: { type: 'boolean', short: 'h', default: false },
+      },
+    });
+    const unknown = values.only.find((name) => !names.includes(name));
+    if (unknown !== undefined) throw new Error(`there is no suite '${unknown}'`);
+    if (values.help) {
+      process.stdout.write(`${HELP}\n`);
+      process.exit(0);
+    }
+    return values;
+  } catch (error) {
+    process.stderr.write(`bench: ${(error as Error).message}\n\n${HELP}\n`);
+    process.exit(2);
+  }
+}

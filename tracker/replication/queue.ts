@@ -108,11 +108,12 @@ const hurrySome: Statement = {
   name: 'repair-hurry-some',
   text: 'UPDATE repair SET next_try = now() WHERE fid = ANY ($1::bigint[]) AND next_try > now()',
 };
+// An attempt that is under way may have begun before the change; by the version, its postponement does not hold.
 const hurryAll: Statement = {
   name: 'repair-hurry-all',
-  text: `UPDATE repair SET next_try = now() WHERE fid = ANY (ARRAY(
-      SELECT fid FROM repair WHERE why IS NOT NULL AND next_try > now() ORDER BY copies, fid LIMIT 10000
-      FOR UPDATE SKIP LOCKED))`,
+  text: `UPDATE repair SET next_try = now(), version = version + 1 WHERE fid = ANY (ARRAY(
+      SELECT fid FROM repair WHERE why IS NOT NULL AND (next_try > now() OR leased_until > now())
+      ORDER BY copies, fid LIMIT 10000 FOR UPDATE SKIP LOCKED))`,
 };
 
 /**

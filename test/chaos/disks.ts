@@ -1,0 +1,92 @@
+// What the disks hold, beside what the database says of them.
+import { existsSync, readdirSync, utimesSync } from 'node:fs';
+import { join } from 'node:path';
+import type pg from 'pg';
+import type { Verified } from '../../services/protocol.ts';
+import { Keyring, type Ticket } from '../../services/tickets.ts';
+import { blobPath } from '../../storage-node/layout.ts';
+import type { Cluster } from '../support/cluster.ts';
+
+/** A replica: 'fid/device'. */
+type Replica = string;
+
+/** Path of a replica's file, there or not. */
+export function replicaPath({ nodes }: Cluster, fid: number, device: number): string {
+  const found = nodes.flatMap((node) => node.devices).find(({ id }) => id === device);
+  if (found === undefined) throw new Error(`there is no device ${device}`);
+  return join(found.path, blobPath(fid));
+}
+
+/** Every blob file on the disks of `nodes`, and every temporary file that was left behind. */
+export function onDisks({ nodes }: Pick<Cluster, 'nodes'>): { replicas: Set<Replica>; temporary: string[] } {
+  const replicas = new Set<Replica>();
+  const temporary: string[] = [];
+  for (const { id, path } of nodes.flatMap((node) => node.devices)) {
+    for (const name of readdirSync(path, { recursive: true, encoding: 'utf8' })) {
+      const fid = /(\d+)\.fid$/.exec(name)?.[1];
+      if (name.startsWith('tmp/')) temporary.push(`${path}/${name}`);
+      else if (fid !== undefined) replicas.add(`${Number(fid)}/${id}`);
+    }
+  }
+  return { replicas, temporary };
+}
+
+/** Lets all replicas and what is known of them look an hour old, so that nothing waits for its grace period to end. */
+export async function age(cluster: Cluster, db: pg.Client): Promise<void> {
+  const hourAgo = new Date(Date.now() - 3_600_000);
+  for (const replica of onDisks(cluster).replicas) {
+    const [fid, device] = replica.split('/').map(Number) as [number, number];
+    const path = replicaPath(cluster, fid, device);
+    if (existsSync(path)) utimesSync(path, hourAgo, hourAgo);
+  }
+  // A permission to unlink that was given just now is being used: its row must be found as it is.
+  await db.query(`UPDATE locations SET at = at - interval '1 hour'
+    WHERE state = 'removing' AND at < now() - interval '2 seconds' AND at > now() - interval '1 hour'`);
+}
+
+/** Where disks and database differ: files that no good location counts, and good locations without a file. */
+export async function strays(cluster: Cluster, db: pg.Client): Promise<string[]> {
+  const { rows } = await db.query<{ replica: Replica }>(
+    `SELECT l.fid || '/' || l.device_id AS replica FROM locations l JOIN devices d ON d.id = l.device_id
+      WHERE l.state = 'good' AND d.state <> 'dead'`,
+  );
+  const counted = new Set(rows.map(({ replica }) => replica));
+  const { replicas, temporary } = onDisks(cluster);
+  return [
+    ...[...replicas].filter((one) => !counted.has(one)).map((one) => `${one} is on its disk and not counted`),
+    ...[...counted].filter((one) => !replicas.has(one)).map((one) => `${one} is counted and not on its disk`),
+    ...temporary.map((path) => `${path} was left behind`),
+  ];
+}
+
+interface Counted {
+  fid: number;
+  device: number;
+  url: string;
+  size: number;
+  sha256: string;
+}
+
+/** Has every good replica read by its node, and compares. Answers with what is wrong, and how many were read. */
+export async function verifyReplicas(
+  cluster: Pick<Cluster, 'clusterKey'>,
+  db: pg.Client,
+): Promise<{ verified: number; wrong: string[] }> {
+  const { rows } = await db.query<Counted>(
+    `SELECT l.fid::float8 AS fid, l.device_id AS device, h.url, b.size::float8 AS size, encode(b.sha256, 'hex') AS sha256
+      FROM locations l JOIN blobs b ON b.fid = l.fid JOIN devices d ON d.id = l.device_id JOIN hosts h ON h.id = d.host_id
+      WHERE l.state = 'good' AND d.state <> 'dead' ORDER BY l.fid`,
+  );
+  const keyring = new Keyring(cluster.clusterKey);
+  const wrong: string[] = [];
+  const verify = async ({ fid, device, url, size, sha256 }: Counted) => {
+    const ticket: Ticket = { op: 'verify', dev: device, fid, exp: Date.now() + 60_000 };
+    const path = `/devices/${device}/blobs/${fid}/verify?ticket=${keyring.sign(ticket)}`;
+    const answer = await fetch(url + path, { method: 'POST' });
+    const found = (await answer.json()) as Partial<Verified>;
+    if (!answer.ok) wrong.push(`${fid}/${device}: ${JSON.stringify(found)}`);
+    else if (found.size !== size || found.sha256 !== sha256) wrong.push(`${fid}/${device} has other bytes`);
+  };
+  for (let i = 0; i < rows.length; i += 16) await Promise.all(rows.slice(i, i + 16).map(verify));
+  return { verified: rows.length, wrong };
+}

@@ -1,0 +1,61 @@
+// What goes wrong during a chaos run: trackers and storage nodes are killed and stand still, at random.
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Part } from '../support/cluster.ts';
+import { waitFor } from '../support/wait.ts';
+import type { Random } from './random.ts';
+import type { World } from './world.ts';
+
+/** Kills trackers until `signal` is aborted; all run when it returns. */
+export async function killTrackers(world: World, random: Random, signal: AbortSignal): Promise<void> {
+  const { trackers } = world.cluster;
+  while (await pause(random.between(1_500, 4_000), signal)) {
+    const victims = random.chance(0.15) ? trackers : [random.pick(trackers)];
+    const away = random.between(0, 1_000);
+    await Promise.all(victims.map((tracker) => killTracker(world, tracker, away)));
+  }
+}
+
+async function killTracker(world: World, tracker: Part, away: number): Promise<void> {
+  world.count('tracker killed');
+  await tracker.kill('SIGKILL');
+  // The database may still be at what the dead tracker asked for last.
+  await waitFor(
+    async () => {
+      const { rows } = await world.db.query(
+        'SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1',
+        [tracker.name],
+      );
+      return rows.length === 0;
+    },
+    { what: `the sessions of ${tracker.name} to end`, timeout: 30_000 },
+  );
+  const index = world.cluster.trackers.indexOf(tracker);
+  world.lives[index] = (world.lives[index] as number) + 1;
+  await sleep(away);
+  await tracker.start();
+}
+
+/** Kills and stops storage nodes until `signal` is aborted; all run when it returns. */
+export async function harmNodes(world: World, random: Random, signal: AbortSignal): Promise<void> {
+  const { nodes } = world.cluster;
+  while (await pause(random.between(300, 2_500), signal)) {
+    const victims = random.chance(0.2) ? nodes.filter(() => random.chance(0.6)) : [random.pick(nodes)];
+    const deed = random.weighted({ kill: 7, stop: 3 });
+    const away = random.between(0, 3_000);
+    for (const _ of victims) world.count(deed === 'kill' ? 'node killed' : 'node stood still');
+    await Promise.all(
+      victims.map(async (node) => {
+        await node.kill(deed === 'kill' ? 'SIGKILL' : 'SIGSTOP');
+        await sleep(away);
+        if (deed === 'kill') await node.start();
+        else await node.kill('SIGCONT');
+      }),
+    );
+  }
+}
+
+/** False if `signal` was aborted. */
+async function pause(ms: number, signal: AbortSignal): Promise<boolean> {
+  await sleep(ms, undefined, { signal }).catch(() => {});
+  return !signal.aborted;
+}

@@ -127,6 +127,15 @@ export function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply
     .send(JSON.stringify(problem));
 }
 
+/**
+ * For routes that read their body themselves: throws `error`, unless it came of a client that was too slow, and that
+ * has got its answer already.
+ */
+export function failUnlessAnswered(reply: FastifyReply, error: unknown): FastifyReply {
+  if (reply.raw.headersSent) return reply.hijack();
+  throw error;
+}
+
 /** The path of a request as the client wrote it, without the query (which may hold a ticket). */
 export function pathOf(request: IncomingMessage): string {
   return (request.url ?? '').split('?', 1)[0] as string;

@@ -335,6 +335,17 @@ describe('a slow client', () => {
     expect((await get('slow')).status).toBe(404);
   });
 
+  it('that stops in the middle of a form is answered 408', async () => {
+    const { request, answer } = openRequest(cluster(), 'POST', pathOfFile('slow'), {
+      'content-type': 'multipart/form-data; boundary=x',
+      'content-length': 600_000,
+    });
+    request.write('--x\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\nsome bytes');
+    expect((await answer).status).toBe(408);
+    expect((await get('slow/a')).status).toBe(404);
+    expect(cluster().logs()).not.toContain('"level":50');
+  });
+
   it('that goes on slowly is served', async () => {
     const { request, answer } = openRequest(cluster(), 'PUT', pathOfFile('steady'), { 'content-length': 6 });
     for (let i = 0; i < 6; i++) {

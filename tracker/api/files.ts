@@ -1,7 +1,12 @@
 // Files: PUT, GET, HEAD, DELETE and PATCH of /v1/domains/{domain}/files/{key}.
 import { Type } from 'typebox';
 import { announcedDigest } from '../../services/digests.ts';
-import type { FastifyRequest, Server } from '../../services/http.ts';
+import {
+  type FastifyReply,
+  type FastifyRequest,
+  failUnlessAnswered,
+  type Server,
+} from '../../services/http.ts';
 import { Problem } from '../../services/problems.ts';
 import type { DomainState } from '../cluster/state.ts';
 import { checkPrecondition, parsePrecondition } from '../namespace/preconditions.ts';
@@ -70,40 +75,11 @@ function putRoute(server: Server, tracker: Tracker): void {
       },
     },
     async (request, reply) => {
-      const { domain, key } = await target(tracker, request, 'write');
-      const fields = fileFields(request);
-      const contentType = contentTypeFor(key, request.headers['content-type']);
-      const precondition = parsePrecondition(request.headers);
-      const idempotency = idempotencyOf(request);
-      const length = contentLength(request);
-      const sha256 = announcedDigest(request.headers);
-      const fileClass = tracker.state.classFor(domain, key, fields.class);
-      const first = await tracker.namespace.firstAnswer(domain, idempotency);
-      if (first !== undefined) return sendEntry(reply, domain, first);
-      if (precondition !== undefined || length === undefined || length > WHOLE_BYTES) {
-        await refuseEarly(tracker, domain, key, precondition);
+      try {
+        return await storeFile(tracker, request, reply);
+      } catch (error) {
+        return failUnlessAnswered(reply, error);
       }
-
-      const { raw: body, id: requestId } = request;
-      const incoming = { domain, key, class: fileClass, body, length, sha256, requestId };
-      const stored = await storeBody(tracker, incoming);
-      const { fid, size, devices } = stored;
-      const { mtime, meta } = fields;
-      const upload: Upload = {
-        domain,
-        key,
-        fid,
-        class: fileClass,
-        size,
-        sha256: stored.sha256,
-        contentType,
-        devices,
-        ...(mtime === undefined ? {} : { mtime }),
-        ...(meta === undefined ? {} : { meta }),
-        ...(precondition === undefined ? {} : { precondition }),
-      };
-      const how = { idempotency, answer: answerFor };
-      return sendEntry(reply, domain, await nameUploads(tracker, domain, [upload], [stored], how));
     },
   );
 }
@@ -238,6 +214,47 @@ async function target(tracker: Tracker, request: FastifyRequest, scope: 'read' |
   const domain = await tracker.state.domain((request.params as { domain: string }).domain);
   const grant = await authorize(tracker, request, { scope, domain, keys: [key] });
   return { key, domain, grant };
+}
+
+async function storeFile(
+  tracker: Tracker,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<FastifyReply> {
+  const { domain, key } = await target(tracker, request, 'write');
+  const fields = fileFields(request);
+  const contentType = contentTypeFor(key, request.headers['content-type']);
+  const precondition = parsePrecondition(request.headers);
+  const idempotency = idempotencyOf(request);
+  const length = contentLength(request);
+  const sha256 = announcedDigest(request.headers);
+  const fileClass = tracker.state.classFor(domain, key, fields.class);
+  const first = await tracker.namespace.firstAnswer(domain, idempotency);
+  if (first !== undefined) return sendEntry(reply, domain, first);
+  if (precondition !== undefined || length === undefined || length > WHOLE_BYTES) {
+    await refuseEarly(tracker, domain, key, precondition);
+  }
+
+  const { raw: body, id: requestId } = request;
+  const incoming = { domain, key, class: fileClass, body, length, sha256, requestId };
+  const stored = await storeBody(tracker, incoming);
+  const { fid, size, devices } = stored;
+  const { mtime, meta } = fields;
+  const upload: Upload = {
+    domain,
+    key,
+    fid,
+    class: fileClass,
+    size,
+    sha256: stored.sha256,
+    contentType,
+    devices,
+    ...(mtime === undefined ? {} : { mtime }),
+    ...(meta === undefined ? {} : { meta }),
+    ...(precondition === undefined ? {} : { precondition }),
+  };
+  const how = { idempotency, answer: answerFor };
+  return sendEntry(reply, domain, await nameUploads(tracker, domain, [upload], [stored], how));
 }
 
 /** Refuses before the body is read what the commit would refuse after it. */

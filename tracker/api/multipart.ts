@@ -2,7 +2,7 @@
 // the devices as it comes; then all of them are named in one transaction.
 import multipart, { type MultipartFile } from '@fastify/multipart';
 import { Type } from 'typebox';
-import type { FastifyRequest, Server } from '../../services/http.ts';
+import { type FastifyRequest, failUnlessAnswered, type Server } from '../../services/http.ts';
 import { validateKey } from '../../services/keys.ts';
 import { Problem } from '../../services/problems.ts';
 import type { DomainState } from '../cluster/state.ts';
@@ -70,8 +70,12 @@ export function multipartRoutes(server: Server, tracker: Tracker): void {
         });
         const idempotency = idempotencyOf(request);
         const first = await tracker.namespace.firstAnswer(domain, idempotency);
-        const answer = first ?? (await storeAll(tracker, request, domain, directory, idempotency));
-        return reply.code(201).send(answer.body as { files: Committed['entry'][] });
+        try {
+          const answer = first ?? (await storeAll(tracker, request, domain, directory, idempotency));
+          return await reply.code(201).send(answer.body as { files: Committed['entry'][] });
+        } catch (error) {
+          return failUnlessAnswered(reply, error);
+        }
       },
     );
   });

@@ -207,7 +207,17 @@ describe('a dead device and a commit in flight (10)', () => {
     await commitAroundWalk();
     expect(await walkDeadDevice(ns.db, 3, 0)).toEqual({ queued: 1, next: undefined });
     expect(await queued()).toBe(true);
-    expect(await places()).toContain('3:bad');
+    expect(await places()).toEqual(['1:good', '2:good']);
+  });
+});
+
+describe('a dead device that had the last copy', () => {
+  it('stays known as its place, so that the operator learns which disk had the bytes', async () => {
+    await ns.sql('DELETE FROM locations WHERE fid = $1 AND device_id <> 1', [fid]);
+    await ns.sql(`UPDATE devices SET state = 'dead' WHERE id = 1`);
+    await walkDeadDevice(ns.db, 1, 0);
+    expect(await places()).toEqual(['1:bad']);
+    expect(await queued()).toBe(true);
   });
 });
 

@@ -7,15 +7,25 @@ import { enqueueRepairs } from './queue.ts';
 const BATCH = 1000;
 
 // Nothing else takes many of these rows, and always in the order of fids. The blobs need no lock: a dead device's
-// replicas count nowhere, whatever their state says.
-export const lockGood: Statement = {
+// replicas count nowhere, whatever their rows say.
+const lockGood: Statement = {
   name: 'dead-lock-good',
   text: `SELECT fid FROM locations WHERE device_id = $1 AND fid > $2 AND state = 'good'
     ORDER BY fid LIMIT $3 FOR UPDATE SKIP LOCKED`,
 };
 
-const markBad: Statement = {
-  name: 'dead-mark-bad',
+// Rows that went need not be read by the next walk. OFFSET 0 keeps EXISTS a look-up for each row: as a join, it was
+// planned to go through all locations first.
+const forget: Statement = {
+  name: 'dead-forget',
+  text: `DELETE FROM locations l WHERE l.device_id = $1 AND l.fid = ANY ($2::bigint[]) AND EXISTS (
+      SELECT FROM locations o JOIN devices d ON d.id = o.device_id
+      WHERE o.fid = l.fid AND o.device_id <> $1 AND o.state = 'good' AND d.state <> 'dead' OFFSET 0)`,
+};
+
+// The last trace of a blob's bytes is kept: it tells the operator which disk had them.
+const keepTrace: Statement = {
+  name: 'dead-keep-trace',
   text: `UPDATE locations SET state = 'bad', at = now()
     WHERE device_id = $1 AND fid = ANY ($2::bigint[]) AND state = 'good'`,
 };
@@ -30,7 +40,8 @@ export function walkDeadDevice(
     const rows = await tx.query<{ fid: number }>(lockGood, [deviceId, after, BATCH]);
     const fids = rows.map(({ fid }) => fid);
     if (fids.length > 0) {
-      await tx.query(markBad, [deviceId, fids]);
+      await tx.query(forget, [deviceId, fids]);
+      await tx.query(keepTrace, [deviceId, fids]);
       await enqueueRepairs(tx, fids);
     }
     return { queued: fids.length, next: fids.length < BATCH ? undefined : fids.at(-1) };

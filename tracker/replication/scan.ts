@@ -8,9 +8,10 @@ const wantedOf = (fid: string) => `(SELECT max(c.copies) FROM (
     SELECT n.class_id FROM names n WHERE n.fid = ${fid} UNION ALL SELECT t.class_id FROM trash t WHERE t.fid = ${fid}
   ) u JOIN classes c ON c.id = u.class_id)`;
 
+// OFFSET 0 keeps each EXISTS a look-up for one blob: without it, all of a domain's names may be hashed first.
 const inDomain = (fid: string, domain: string) => `(
-  EXISTS (SELECT FROM names n JOIN dirs d ON d.id = n.dir_id WHERE n.fid = ${fid} AND d.domain_id = ${domain})
-  OR EXISTS (SELECT FROM trash t WHERE t.fid = ${fid} AND t.domain_id = ${domain}))`;
+  EXISTS (SELECT FROM names n JOIN dirs d ON d.id = n.dir_id WHERE n.fid = ${fid} AND d.domain_id = ${domain} OFFSET 0)
+  OR EXISTS (SELECT FROM trash t WHERE t.fid = ${fid} AND t.domain_id = ${domain} OFFSET 0))`;
 
 const lookAt: Statement = {
   name: 'scan-look',

@@ -2,8 +2,8 @@
 import type { Database, Statement } from '../database/database.ts';
 import { nameOf } from './names.ts';
 
-// Beyond this many rows a figure is a lower bound: counting must not cost more than repairing.
-const COUNTED = 1_000_000;
+// In a queue longer than this, nearly every blob lacks copies: they are not looked at one by one any more.
+const LOOKED_AT = 50_000;
 const STUCK = 20;
 
 export interface QueuedFile {
@@ -28,22 +28,23 @@ export interface RepairSummary {
 // What stands good on dead devices and is not queued yet is short as well: the walk is about to come by.
 const summarize: Statement = {
   name: 'summary-counts',
-  text: `SELECT
-      (SELECT count(*) FROM (SELECT FROM repair LIMIT $1) q) AS queued,
-      (SELECT count(*) FROM (SELECT FROM repair r JOIN blobs b ON b.fid = r.fid
-        WHERE r.copies < b.want AND b.state = 'live' LIMIT $1) q)
+  text: `WITH queue AS MATERIALIZED (SELECT count(*) AS length FROM repair)
+    SELECT queue.length AS queued,
+      (CASE WHEN queue.length > $1 THEN queue.length ELSE
+        (SELECT count(*) FROM repair r JOIN blobs b ON b.fid = r.fid WHERE r.copies < b.want AND b.state = 'live') END)
       + (SELECT count(*) FROM devices d, LATERAL (SELECT fid FROM locations WHERE device_id = d.id AND state = 'good'
           LIMIT $1) l WHERE d.state = 'dead' AND NOT EXISTS (SELECT FROM repair r WHERE r.fid = l.fid))
         AS "underReplicated",
       (SELECT count(*) FROM (SELECT FROM repair r JOIN blobs b ON b.fid = r.fid
         WHERE r.copies = 0 AND b.state = 'live' LIMIT $1) q) AS "withoutCopy",
       (SELECT min(at) FROM repair) AS oldest,
-      (SELECT count(*) FROM (SELECT FROM locations WHERE state = 'removing' LIMIT $1) q) AS removing,
-      (SELECT count(*) FROM (SELECT FROM reap LIMIT $1) q) AS reaping`,
+      (SELECT count(*) FROM locations WHERE state = 'removing') AS removing,
+      (SELECT count(*) FROM reap) AS reaping
+    FROM queue`,
 };
 
 export async function repairSummary(db: Database): Promise<RepairSummary> {
-  const [row] = await db.query<RepairSummary>(summarize, [COUNTED]);
+  const [row] = await db.query<RepairSummary>(summarize, [LOOKED_AT]);
   return row as RepairSummary;
 }
 

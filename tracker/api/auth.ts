@@ -54,7 +54,13 @@ export async function authorize(
   if (!grant.scopes.includes(scope) && !grant.scopes.includes('admin')) {
     throw new Problem('not-permitted', `The token lacks the scope '${scope}'.`);
   }
-  if (grant.domain !== undefined && grant.domain.id !== domain?.id) throw otherDomain();
+  if (grant.domain !== undefined && grant.domain.id !== domain?.id) {
+    if (domain !== undefined) throw otherDomain();
+    throw new Problem(
+      'not-permitted',
+      `The token is for the domain '${grant.domain.name}' only, and this is about all.`,
+    );
+  }
   if (grant.prefix !== '') {
     if (keys === undefined || !keys.every((key) => key.startsWith(grant.prefix))) {
       throw new Problem('not-permitted', `The token is only for keys that begin with '${grant.prefix}'.`);

@@ -47,6 +47,8 @@ export class Database implements Queryable {
     });
     // Without a listener, an idle connection that breaks would end the process.
     this.#pool.on('error', (err) => options.log.warn({ err: err.message }, 'database connection lost'));
+    // So would one that breaks between two statements of a transaction; the next statement fails then, and says why.
+    this.#pool.on('connect', (client) => client.on('error', () => {}));
   }
 
   async query<Row extends object>(statement: Statement, values: readonly unknown[] = []): Promise<Row[]> {

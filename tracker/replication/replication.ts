@@ -127,6 +127,7 @@ export class Replication {
       const work: Promise<void> = repair(this.#parts, claim, signal)
         .catch((err) => log.warn({ err, fid: claim.fid }, 'a repair was broken off; its lease will run out'))
         .finally(() => {
+          this.#noticeAway();
           this.#active.delete(work);
           this.#repairs.wake();
         });
@@ -156,8 +157,15 @@ export class Replication {
     const { db, state } = this.#parts;
     const able = state.devices().filter((device) => device.readable);
     const came = able.some(({ id }) => !this.#ableDevices.has(id));
-    if (came && (await hurryRepairs(db)) > 0) this.#repairs.wake();
     this.#ableDevices = new Set(able.map(({ id }) => id));
+    if (came && (await hurryRepairs(db)) > 0) this.#repairs.wake();
+  }
+
+  /** A device that was away when a repair ended counts as one that came, also if it is back before the next look. */
+  #noticeAway(): void {
+    for (const id of this.#ableDevices) {
+      if (!this.#parts.state.device(id)?.readable) this.#ableDevices.delete(id);
+    }
   }
 
   async #reap(): Promise<boolean> {

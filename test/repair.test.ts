@@ -18,11 +18,10 @@ const MiB = 1024 * 1024;
 const random = new Random('repair');
 const digest = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
 
-function useDatabase(cluster: () => Cluster): () => pg.Client {
-  let db: pg.Client;
-  beforeAll(async () => {
-    db = new pg.Client({ connectionString: cluster().database });
-    await db.connect();
+function useDatabase(cluster: () => Cluster): () => pg.Pool {
+  let db: pg.Pool;
+  beforeAll(() => {
+    db = new pg.Pool({ connectionString: cluster().database });
   });
   afterAll(() => db.end());
   return () => db;
@@ -43,7 +42,7 @@ interface Replica {
 }
 
 /** The good replicas of a file, as the database counts them. */
-async function replicasOf(cluster: Cluster, db: pg.Client, key: string): Promise<Replica[]> {
+async function replicasOf(cluster: Cluster, db: pg.Pool, key: string): Promise<Replica[]> {
   const { rows } = await db.query<{ fid: number; device: number }>(
     `SELECT l.fid::float8 AS fid, l.device_id AS device FROM names n JOIN locations l ON l.fid = n.fid
       WHERE n.name = $1 AND l.state = 'good' ORDER BY l.device_id`,

@@ -32,7 +32,7 @@ export function onDisks({ nodes }: Pick<Cluster, 'nodes'>): { replicas: Set<Repl
 }
 
 /** Lets all replicas and what is known of them look an hour old, so that nothing waits for its grace period to end. */
-export async function age(cluster: Cluster, db: pg.Client): Promise<void> {
+export async function age(cluster: Cluster, db: pg.Pool): Promise<void> {
   const hourAgo = new Date(Date.now() - 3_600_000);
   for (const replica of onDisks(cluster).replicas) {
     const [fid, device] = replica.split('/').map(Number) as [number, number];
@@ -45,7 +45,7 @@ export async function age(cluster: Cluster, db: pg.Client): Promise<void> {
 }
 
 /** Where disks and database differ: files that no good location counts, and good locations without a file. */
-export async function strays(cluster: Cluster, db: pg.Client): Promise<string[]> {
+export async function strays(cluster: Cluster, db: pg.Pool): Promise<string[]> {
   const { rows } = await db.query<{ replica: Replica }>(
     `SELECT l.fid || '/' || l.device_id AS replica FROM locations l JOIN devices d ON d.id = l.device_id
       WHERE l.state = 'good' AND d.state <> 'dead'`,
@@ -70,7 +70,7 @@ interface Counted {
 /** Has every good replica read by its node, and compares. Answers with what is wrong, and how many were read. */
 export async function verifyReplicas(
   cluster: Pick<Cluster, 'clusterKey'>,
-  db: pg.Client,
+  db: pg.Pool,
 ): Promise<{ verified: number; wrong: string[] }> {
   const { rows } = await db.query<Counted>(
     `SELECT l.fid::float8 AS fid, l.device_id AS device, h.url, b.size::float8 AS size, encode(b.sha256, 'hex') AS sha256

@@ -1,6 +1,8 @@
-// What goes wrong during a chaos run: trackers and storage nodes are killed and stand still, at random.
+// What goes wrong during a chaos run: trackers and storage nodes are killed and stand still, at random; or everything
+// is killed at one instant, the database too.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Part } from '../support/cluster.ts';
+import type { EmbeddedServer } from '../support/shared-postgres.ts';
 import { waitFor } from '../support/wait.ts';
 import type { Random } from './random.ts';
 import type { World } from './world.ts';
@@ -29,10 +31,35 @@ async function killTracker(world: World, tracker: Part, away: number): Promise<v
     },
     { what: `the sessions of ${tracker.name} to end`, timeout: 30_000 },
   );
-  const index = world.cluster.trackers.indexOf(tracker);
-  world.lives[index] = (world.lives[index] as number) + 1;
+  ended(world, tracker);
   await sleep(away);
   await tracker.start();
+}
+
+/** A tracker was killed, and the database is done with it. */
+function ended(world: World, tracker: Part): void {
+  const index = world.cluster.trackers.indexOf(tracker);
+  world.lives[index] = (world.lives[index] as number) + 1;
+}
+
+/** Kills all processes at once, as when the power fails, and starts them again, until `signal` is aborted. */
+export async function crashEverything(
+  world: World,
+  server: EmbeddedServer,
+  random: Random,
+  signal: AbortSignal,
+): Promise<void> {
+  const { trackers, nodes } = world.cluster;
+  const parts = [...trackers, ...nodes];
+  while (await pause(random.between(1_500, 5_000), signal)) {
+    await Promise.all([server.kill(), ...parts.map((part) => part.kill('SIGKILL'))]);
+    world.count('everything killed');
+    // What the database had committed of the trackers' last wishes, it has; the rest is gone.
+    await server.start();
+    for (const tracker of trackers) ended(world, tracker);
+    await Promise.all(parts.map((part) => part.start()));
+    await world.cluster.ready();
+  }
 }
 
 /** Kills and stops storage nodes until `signal` is aborted; all run when it returns. */

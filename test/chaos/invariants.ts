@@ -32,7 +32,7 @@ const broken: Record<string, string> = {
 };
 
 /** What is wrong, in words with a few examples each. */
-export async function brokenInvariants(db: pg.Client): Promise<string[]> {
+export async function brokenInvariants(db: pg.Pool): Promise<string[]> {
   const found: string[] = [];
   for (const [what, text] of Object.entries(broken)) {
     const { rows } = await db.query(text);

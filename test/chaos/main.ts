@@ -10,9 +10,10 @@ const options = new Command('chaos')
   )
   .option('--seed <text>', 'repeats the choices of a former run', String(Date.now()))
   .option('--minutes <number>', 'how long things go wrong', '1')
+  .option('--everything', 'kill all parts and PostgreSQL at one instant, instead of some parts now and then')
   .addHelpText('after', '\nExit code 0: all promises were kept; 1: some were not, they are listed.')
   .parse()
-  .opts<{ seed: string; minutes: string }>();
+  .opts<{ seed: string; minutes: string; everything?: true }>();
 
 const seconds = Number(options.minutes) * 60;
 if (!(seconds > 0)) throw new Error(`--minutes must be a number above 0, not '${options.minutes}'`);
@@ -23,7 +24,11 @@ try {
   const { url: database } = await createDatabaseOn(server.url);
   const cluster = await startCluster({ ...chaosCluster, database });
   try {
-    const { violations, counts } = await runChaos(cluster, { seed: options.seed, seconds });
+    const { violations, counts } = await runChaos(cluster, {
+      seed: options.seed,
+      seconds,
+      ...(options.everything && { server }),
+    });
     for (const [what, count] of Object.entries(counts)) process.stdout.write(`${what}\t${count}\n`);
     for (const violation of violations) process.stdout.write(`BROKEN: ${violation}\n`);
     if (violations.length > 0)

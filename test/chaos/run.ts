@@ -3,8 +3,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import type { Cluster, ClusterOptions } from '../support/cluster.ts';
+import type { EmbeddedServer } from '../support/shared-postgres.ts';
 import { lookAfter } from './aftermath.ts';
-import { harmNodes, killTrackers } from './faults.ts';
+import { crashEverything, harmNodes, killTrackers } from './faults.ts';
 import { Race } from './racers.ts';
 import { Random } from './random.ts';
 import { Room } from './rooms.ts';
@@ -36,13 +37,20 @@ export interface ChaosResult {
   counts: Record<string, number>;
 }
 
-/** Runs actors and faults for `seconds` and looks at what is left. The same `seed` makes the same choices. */
-export async function runChaos(
-  cluster: Cluster,
-  { seed, seconds }: { seed: string; seconds: number },
-): Promise<ChaosResult> {
-  const db = new pg.Client({ connectionString: cluster.database });
-  await db.connect();
+export interface ChaosOptions {
+  /** The same seed makes the same choices. */
+  seed: string;
+  seconds: number;
+  /** The cluster's own PostgreSQL: then it is not parts that are killed, but everything at one instant. */
+  server?: EmbeddedServer;
+}
+
+/** Runs actors and faults for some time, and looks at what is left. */
+export async function runChaos(cluster: Cluster, options: ChaosOptions): Promise<ChaosResult> {
+  const { seed } = options;
+  const db = new pg.Pool({ connectionString: cluster.database });
+  // A test may kill the database under it.
+  db.on('error', () => {});
   const world = new World(cluster, db);
   try {
     const made = await cluster.request('PUT', '/v1/domains/demo/classes/fleeting', {
@@ -52,7 +60,7 @@ export async function runChaos(
     if (!made.ok) throw new Error(`the class was refused: ${await made.text()}`);
     const rooms = ROOMS.map((name) => new Room(world, name, new Random(`${seed}/${name}`)));
     const race = new Race(world);
-    await act(world, rooms, race, seed, seconds);
+    await act(world, rooms, race, options);
     if (world.violations.length === 0) {
       await cluster.ready();
       await lookAfter(world, rooms, race, new Random(`${seed}/aftermath`));
@@ -64,17 +72,22 @@ export async function runChaos(
   }
 }
 
-async function act(world: World, rooms: Room[], race: Race, seed: string, seconds: number): Promise<void> {
+async function act(
+  world: World,
+  rooms: Room[],
+  race: Race,
+  { seed, seconds, server }: ChaosOptions,
+): Promise<void> {
   const ending = { actors: new AbortController(), faults: new AbortController() };
   const of = (name: string) => new Random(`${seed}/${name}`);
   const acting = Promise.all([
     ...rooms.map((room) => room.run(ending.actors.signal)),
     ...RACERS.map((name) => race.run(name, of(name), ending.actors.signal)),
   ]);
-  const failing = Promise.all([
-    killTrackers(world, of('trackers'), ending.faults.signal),
-    harmNodes(world, of('nodes'), ending.faults.signal),
-  ]);
+  const { signal } = ending.faults;
+  const failing = server
+    ? crashEverything(world, server, of('crashes'), signal)
+    : Promise.all([killTrackers(world, of('trackers'), signal), harmNodes(world, of('nodes'), signal)]);
   try {
     const time = sleep(seconds * 1000, undefined, { signal: ending.actors.signal }).catch(() => {});
     await Promise.race([time, acting, failing]);

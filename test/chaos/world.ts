@@ -51,7 +51,7 @@ export const directoryUrl = (key: string) => `/v1/domains/demo/directories/${enc
 
 export class World {
   readonly cluster: Cluster;
-  readonly db: pg.Client;
+  readonly db: pg.Pool;
   /** Promises that were broken: a run must end without any. */
   readonly violations: string[] = [];
   readonly counts = new Map<string, number>();
@@ -61,7 +61,7 @@ export class World {
   readonly lives: number[];
   readonly #agent = new Agent({ headersTimeout: ANSWER_MS, bodyTimeout: ANSWER_MS, connections: null });
 
-  constructor(cluster: Cluster, db: pg.Client) {
+  constructor(cluster: Cluster, db: pg.Pool) {
     this.cluster = cluster;
     this.db = db;
     this.lives = cluster.trackers.map(() => 0);
@@ -145,7 +145,10 @@ export class World {
 
   /** Waits until the database is there and has ended all that it was doing when this was called. */
   async #statementsEnded(): Promise<void> {
-    const { rows } = await this.db.query('SELECT clock_timestamp()::text AS now');
+    const { rows } = await waitFor(() => this.db.query('SELECT clock_timestamp()::text AS now'), {
+      what: 'the database to be there',
+      timeout: 30_000,
+    });
     await waitFor(
       async () => {
         const busy = await this.db.query(

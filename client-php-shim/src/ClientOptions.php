@@ -29,7 +29,7 @@ final class ClientOptions
      * @param int           $spoolMemory    bytes of an open file that are kept in memory, not in the directory
      * @param string|null   $tlsCaFile      certificates that https:// trackers are checked by; null: the system's
      * @param float         $statSeconds    how long a look-up may be answered from memory; 0: never
-     * @param bool          $readOnly       every write throws ReadOnly, without asking
+     * @param bool          $readOnly       every write throws ReadOnlyStore, without asking
      * @param (\Closure(string $level, string $message, array<string, mixed> $context): void)|null $log
      *                                      is told of fail-overs and retries; $level as in PSR-3
      *

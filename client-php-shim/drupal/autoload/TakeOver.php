@@ -1,0 +1,93 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Cistern\Drupal;
+
+use Drupal\Component\FileSecurity\FileSecurity;
+
+/**
+ * The one line of settings.php that puts a site's files into Cistern.
+ *
+ * It works by $settings['container_yamls'], which is in the key of Drupal's compiled container: every web head follows
+ * its own settings.php at once, with no module enabled and no cache rebuilt, in core's installer too.
+ */
+final class TakeOver {
+
+  /**
+   * Adds Cistern's services to the settings, and keeps local what must be local.
+   *
+   * @code
+   * \Cistern\Drupal\TakeOver::apply($settings, $app_root, $site_path,
+   *   trackers: ['http://10.0.0.5:7500'], domain: 'www', token: getenv('CISTERN_TOKEN'));
+   * @endcode
+   *
+   * @param array<string, mixed> $settings
+   *   The $settings of settings.php.
+   * @param string $app_root
+   *   The $app_root of settings.php.
+   * @param string $site_path
+   *   The $site_path of settings.php: 'sites/default'.
+   * @param mixed ...$options
+   *   By name: trackers, domain, token, prefix, public, private, and all else that docs/drupal.md lists. Trackers,
+   *   domain and token may come from the environment instead (CISTERN_TRACKER_URLS, CISTERN_DOMAIN, CISTERN_TOKEN).
+   *
+   * @throws \InvalidArgumentException
+   *   If something is missing, with what to do. Drupal must not run then: it would write to a local disk.
+   */
+  public static function apply(array &$settings, string $app_root, string $site_path, mixed ...$options): void {
+    $options += Options::environment();
+    $checked = Options::fromArray($options);
+    if (!filter_var(ini_get('allow_url_fopen'), FILTER_VALIDATE_BOOLEAN)) {
+      throw new \InvalidArgumentException("PHP's allow_url_fopen is off, which forbids public:// and private:// in a store. Set allow_url_fopen = On in php.ini.");
+    }
+    $public = $settings['file_public_path'] ?? "$site_path/files";
+    $local = ($options['local_directory'] ?? '') ?: "$app_root/$public/.cistern";
+    self::prepareLocal("$app_root/$public", FALSE);
+    self::prepareLocal($local, TRUE);
+
+    // The status report and core's installer look for directories on a disk.
+    $settings['file_private_path'] ??= $local . '/private';
+    $settings['php_storage']['twig']['directory'] ??= $local . '/php';
+    self::makeDirectory($settings['file_private_path'], $app_root);
+
+    $settings['cistern'] = $options;
+    $settings['file_additional_public_schemes'][] = 'cistern';
+    $yamls = ['services', ...array_filter(['public', 'private'], $checked->takesOver(...))];
+    foreach ($yamls as $name) {
+      $settings['container_yamls'][] = self::yaml($name);
+    }
+  }
+
+  /**
+   * The path of one of our services files. Drupal would ignore a missing one without a word.
+   */
+  private static function yaml(string $name): string {
+    $path = __DIR__ . "/services/$name.yml";
+    if (!is_readable($path)) {
+      throw new \InvalidArgumentException("Cistern's file $path is missing or not readable. Install the package cistern/cistern again.");
+    }
+    return $path;
+  }
+
+  /**
+   * Makes a local directory, closed to web servers as Drupal does it: css/, js/ and compiled templates stay there.
+   */
+  private static function prepareLocal(string $directory, bool $deny): void {
+    self::makeDirectory($directory);
+    if (!is_file("$directory/.htaccess")) {
+      FileSecurity::writeHtaccess($directory, $deny);
+    }
+  }
+
+  /**
+   * Makes a local directory.
+   */
+  private static function makeDirectory(string $directory, string $base = ''): void {
+    $path = str_starts_with($directory, '/') || $base === '' ? $directory : "$base/$directory";
+    if (!is_dir($path) && !@mkdir($path, 0775, TRUE) && !is_dir($path)) {
+      throw new \InvalidArgumentException("The directory $path cannot be made. It must be on this web head's own disk: make it writable for PHP, or name another one as local_directory (or file_private_path).");
+    }
+  }
+
+}

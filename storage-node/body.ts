@@ -5,9 +5,6 @@ import { Problem } from '../services/problems.ts';
 /** Bodies up to this are gathered in memory and written at once. */
 export const SMALL = 256 * 1024;
 
-/** Bytes of a refused body that are still read, so that the client gets to see the answer. */
-const LINGER = 8 * 1024 * 1024;
-
 /** Content-Length in bytes; undefined if the body is chunked. */
 export function announcedLength(request: FastifyRequest): number | undefined {
   const length = request.headers['content-length'];
@@ -69,17 +66,6 @@ export async function* flow(
 
 export function tooLarge(max: number): Problem {
   return new Problem('body-too-large', `The body is larger than the ${max} bytes that are allowed here.`);
-}
-
-/** Reads on for a while after a refusal; a client that goes on sending is then cut off. */
-export function discardRest({ raw }: FastifyRequest): void {
-  if (raw.complete || raw.destroyed) return;
-  let size = 0;
-  raw.on('error', () => {});
-  raw.on('data', (chunk: Buffer) => {
-    size += chunk.length;
-    if (size > LINGER) raw.destroy();
-  });
 }
 
 function truncated(cause?: unknown): Problem {

@@ -1,10 +1,10 @@
 // PUT of a blob: to the disk, and at the same time to the next node of the chain.
 import { announcedDigest, formatDigest } from '../services/digests.ts';
-import type { FastifyReply, FastifyRequest } from '../services/http.ts';
+import { type FastifyReply, type FastifyRequest, failUnlessAnswered } from '../services/http.ts';
 import { Problem } from '../services/problems.ts';
 import type { PutTicket, Receipt } from '../services/tickets.ts';
 import type { Content } from './blob-store.ts';
-import { announcedLength, discardRest, flow, gather, SMALL, tooLarge } from './body.ts';
+import { announcedLength, flow, gather, SMALL, tooLarge } from './body.ts';
 import { type NodeContext, permit, signReceipt } from './context.ts';
 import type { Device } from './device.ts';
 import { Forward } from './forward.ts';
@@ -22,10 +22,7 @@ export async function upload(node: NodeContext, request: FastifyRequest, reply: 
     const { receipt, existed } = await store(node, request, ticket, device);
     return reply.code(existed ? 200 : 201).send(receipt);
   } catch (error) {
-    discardRest(request);
-    // A body that stood still has been answered already.
-    if (reply.raw.headersSent) return reply.hijack();
-    throw error;
+    return failUnlessAnswered(reply, error);
   }
 }
 

@@ -2,6 +2,7 @@
 // A ticket is `base64url(JSON).base64url(HMAC-SHA-256)` under the cluster key. Two cluster keys are valid at once, so
 // that the key can be rotated while the cluster serves.
 import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
 import { Problem } from './problems.ts';
 
 interface Expiring {
@@ -83,6 +84,8 @@ export const CLOCK_TOLERANCE_MS = 5_000;
 /** Signs and checks tickets, and derives the keys that nodes sign receipts with. */
 export class Keyring {
   readonly #keys: KeyObject[];
+  /** Of the hosts and sessions asked for last. */
+  readonly #nodeKeys = new LRUCache<string, KeyObject[]>({ max: 1000 });
 
   /** @param previous the former cluster key, still accepted */
   constructor(current: string, previous?: string) {
@@ -122,7 +125,13 @@ export class Keyring {
    * at its start and registers; so no node can sign for another by mistake, and no key is stored anywhere.
    */
   nodeKeys(host: string, session: string): KeyObject[] {
-    return this.#keys.map((key) => createSecretKey(hmac(key, `node\0${host}\0${session}`)));
+    const name = `${host}\0${session}`;
+    let keys = this.#nodeKeys.get(name);
+    if (keys === undefined) {
+      keys = this.#keys.map((key) => createSecretKey(hmac(key, `node\0${name}`)));
+      this.#nodeKeys.set(name, keys);
+    }
+    return keys;
   }
 }
 

@@ -1,11 +1,11 @@
 // Makes directory entries durable. One fsync of a directory serves all that wait for it, and a directory is trusted
 // only after this process has fsynced the chain of its parents: another process may have made it just before a crash.
-import { close, fsync, mkdir, open } from 'node:fs';
+import { closeSync, fsync, mkdir, openSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { LRUCache } from 'lru-cache';
 
-const [openAsync, fsyncAsync, mkdirAsync] = [promisify(open), promisify(fsync), promisify(mkdir)];
+const [fsyncAsync, mkdirAsync] = [promisify(fsync), promisify(mkdir)];
 
 interface Running {
   done: Promise<void>;
@@ -69,14 +69,15 @@ export class DirectorySync {
   async #fsync(directory: string): Promise<void> {
     // After one failure the kernel forgets what it could not write, and a second fsync would lie.
     if (this.#broken !== undefined) throw this.#broken;
-    const fd = await openAsync(join(this.#root, directory), 'r');
+    // It was used just now, so this does not wait for the disk.
+    const fd = openSync(join(this.#root, directory), 'r');
     try {
       await fsyncAsync(fd);
     } catch (error) {
       this.#broken = error as Error;
       throw error;
     } finally {
-      close(fd);
+      closeSync(fd);
     }
   }
 }

@@ -71,7 +71,10 @@ export class Connection {
     this.#left -= chunk.length;
     if (this.#waiting?.options.keep && chunk.length > 0) this.#chunks.push(chunk);
     if (this.#left > 0) return;
-    if (this.#left < 0) return this.#fail(new Error('the answer is longer than its Content-Length'));
+    if (this.#left < 0) {
+      this.#fail(new Error('the answer is longer than its Content-Length'));
+      return;
+    }
     const { options, resolve } = this.#waiting as Waiting;
     if (options.keep) answer.body = this.#chunks.length === 1 ? this.#chunks[0] : Buffer.concat(this.#chunks);
     this.#chunks = [];

@@ -14,7 +14,8 @@ const CASES: { size: number; name: string; target?: TargetName }[] = [
   { size: 1024 * KiB, name: '1 MiB', target: 'node-get-1m' },
 ];
 const FILES = 40;
-const TICKETS_A_FILE = 100;
+// More than a node remembers, so that each is checked as in real use.
+const TICKETS_A_FILE = 200;
 const CONCURRENCY = 32;
 
 export const nodeReads: Suite = {

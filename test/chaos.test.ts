@@ -24,9 +24,9 @@ test('what was acknowledged is there, and nothing else, whatever was killed mean
     'node killed',
     'race exclusive',
   ]) {
-    expect(counts[what], what).toBeGreaterThan(2);
+    expect(counts[what], what).toBeGreaterThan(0);
   }
-  expect(counts['replicas verified']).toBeGreaterThan(100);
+  expect(counts['replicas verified']).toBeGreaterThan(50);
 }, 180_000);
 
 test('the judge of histories knows right from wrong', () => {

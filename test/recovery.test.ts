@@ -27,7 +27,7 @@ test('after everything was killed, all that was acknowledged is there, and nothi
   const { violations, counts } = await runChaos(cluster, { seed, seconds: SECONDS, server });
   process.stderr.write(`recovery, seed ${seed}: ${JSON.stringify(counts)}\n`);
   expect(violations, `repeat with CHAOS_SEED=${seed}`).toEqual([]);
-  expect(counts['everything killed']).toBeGreaterThan(1);
-  expect(counts.lost).toBeGreaterThan(3);
+  expect(counts['everything killed']).toBeGreaterThan(0);
+  expect(counts.lost).toBeGreaterThan(0);
   expect(counts['replicas verified']).toBeGreaterThan(50);
 }, 180_000);

@@ -10,7 +10,7 @@ import type { World } from './world.ts';
 /** Kills trackers until `signal` is aborted; all run when it returns. */
 export async function killTrackers(world: World, random: Random, signal: AbortSignal): Promise<void> {
   const { trackers } = world.cluster;
-  while (await pause(random.between(1_500, 4_000), signal)) {
+  while (await pause(random.between(1_000, 3_000), signal)) {
     const victims = random.chance(0.15) ? trackers : [random.pick(trackers)];
     const away = random.between(0, 1_000);
     await Promise.all(victims.map((tracker) => killTracker(world, tracker, away)));
@@ -51,7 +51,7 @@ export async function crashEverything(
 ): Promise<void> {
   const { trackers, nodes } = world.cluster;
   const parts = [...trackers, ...nodes];
-  while (await pause(random.between(1_500, 5_000), signal)) {
+  while (await pause(random.between(1_000, 4_000), signal)) {
     await Promise.all([server.kill(), ...parts.map((part) => part.kill('SIGKILL'))]);
     world.count('everything killed');
     // What the database had committed of the trackers' last wishes, it has; the rest is gone.

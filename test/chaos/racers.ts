@@ -5,9 +5,10 @@ import { isLinearizable, type Step, type Value } from './linear.ts';
 import type { Random } from './random.ts';
 import { type Asked, fileUrl, type World } from './world.ts';
 
-const KEYS = 6;
+/** Few, so that the racers meet. */
+const KEYS = 2;
 /** After so many steps the race goes on with other keys: the judge's work grows faster than a history. */
-const STEPS = 2_000;
+const STEPS = 1_000;
 
 export class Race {
   readonly histories = new Map<string, Step[]>();
@@ -23,7 +24,7 @@ export class Race {
     let last: string | undefined;
     while (!signal.aborted && this.#world.violations.length === 0) {
       const key = `hot/${Math.floor(this.#steps / STEPS)}-${random.between(1, KEYS)}`;
-      const verb = random.weighted({ read: 40, write: 20, exclusive: 12, match: 12, delete: 16 });
+      const verb = random.weighted({ read: 30, write: 12, exclusive: 24, match: 12, delete: 22 });
       this.#world.count(`race ${verb}`);
       if (verb === 'read') last = (await this.read(key, random, by)) ?? last;
       else if (verb === 'delete') {

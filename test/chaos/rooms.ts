@@ -112,13 +112,33 @@ export class Room {
     for (;;) {
       const outcome = await this.#ask(asked);
       if (outcome.kind === 'unchanged') return;
-      if (outcome.kind === 'answered') return this.#judge(outcome.answer, expected);
+      if (outcome.kind === 'answered') {
+        const { answer } = outcome;
+        this.#judge(answer, expected);
+        // As proxies do: the same request once more. It gets the same answer and changes nothing.
+        if (repeatable && this.#random.chance(0.3)) await this.#repeat(asked, answer);
+        return;
+      }
       // Repeated at once, perhaps while the first one is still being carried out: its answer must be the first's.
       if (repeatable) continue;
       await outcome.settled();
       const { tree = this.tree, partly = tree } = expected;
       return this.check([tree, this.tree, partly]);
     }
+  }
+
+  async #repeat(asked: Asked, first: Answer): Promise<void> {
+    this.#world.count('repeated');
+    const outcome = await this.#ask(asked);
+    if (outcome.kind === 'answered') {
+      this.#log.push(`  repeated: ${outcome.answer.status}`);
+      const { status, problem } = outcome.answer;
+      if (status !== first.status && problem !== 'receipt-refused') {
+        this.#broken(`a repeat was answered ${status} ${problem ?? ''}, the first request ${first.status}`);
+      }
+    }
+    if (outcome.kind === 'lost') await outcome.settled();
+    await this.check([this.tree]);
   }
 
   #judge({ status, problem, body }: Answer, { status: wanted, tree = this.tree }: Expected): void {

@@ -28,7 +28,7 @@ export const chaosCluster: ClusterOptions = {
 /** Every other room's versions do not go to the trash, so their blobs are reaped during the run. */
 const ROOMS = ['kept-0', 'gone-1', 'kept-2', 'gone-3', 'kept-4'];
 const NO_TRASH = { trash: false, prefixes: ['gone-', 'hot/'] };
-const RACERS = ['racer 0', 'racer 1', 'racer 2'];
+const RACERS = ['racer 0', 'racer 1', 'racer 2', 'racer 3'];
 
 export interface ChaosResult {
   /** Promises that were broken, in words; none if all is well. */

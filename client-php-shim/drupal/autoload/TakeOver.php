@@ -47,9 +47,11 @@ final class TakeOver {
     self::prepareLocal($local, TRUE);
 
     // The status report and core's installer look for directories on a disk.
-    $settings['file_private_path'] ??= $local . '/private';
     $settings['php_storage']['twig']['directory'] ??= $local . '/php';
-    self::makeDirectory($settings['file_private_path'], $app_root);
+    if ($checked->takesOver('private')) {
+      $settings['file_private_path'] ??= $local . '/private';
+      self::makeDirectory($settings['file_private_path'], $app_root);
+    }
 
     $settings['cistern'] = $options;
     $settings['file_additional_public_schemes'][] = 'cistern';

@@ -234,7 +234,10 @@ describe('operation', () => {
     const later = (await tracker.call('GET', '/v1/status')).body;
     expect(later.verdict).toBe('degraded');
     expect(later.reasons).toEqual([
-      { what: 'host h5 is down', next: 'start its storage node, or: cistern device dead 5' },
+      {
+        what: 'host h5 is down',
+        next: 'start its storage node; only if its disks are lost: cistern device dead 5',
+      },
     ]);
   });
 

@@ -52,10 +52,18 @@ describe('judge', () => {
 
   it('names a host that is down, with the way to give it up', () => {
     const down = host('h3', { up: false });
-    const { verdict, reasons } = look([device(1, h1), device(2, h2), device(3, down), device(4, down)]);
+    const { verdict, reasons } = look([
+      device(1, h1),
+      device(2, h2),
+      device(3, down, { blobs: 30 }),
+      device(4, down, { blobs: 12 }),
+    ]);
     expect(verdict).toBe('degraded');
     expect(reasons).toEqual([
-      { what: 'host h3 is down', next: 'start its storage node, or: cistern device dead 3 4' },
+      {
+        what: 'host h3 is down, and 42 copies with it',
+        next: 'start its storage node; only if its disks are lost: cistern device dead 3 4',
+      },
     ]);
   });
 
@@ -83,8 +91,15 @@ describe('judge', () => {
 
   it('says how far a clock is off', () => {
     const late = host('h3', { clockOffsetMs: -7_200 });
-    const { reasons } = look([device(1, h1), device(2, h2), device(3, late, { writable: false })]);
-    expect(reasons[0]?.what).toBe('the clock of host h3 is off by -7 s, so it is given no new files');
+    const { reasons } = look([
+      device(1, h1),
+      device(2, h2),
+      device(3, late, { condition: 'readonly', why: 'clock is off by -7 s', writable: false }),
+    ]);
+    // Of the host alone: nobody should think that its disk is to be given up.
+    expect(reasons.map((reason) => reason.what)).toEqual([
+      'the clock of host h3 is off by -7 s, so it is given no new files',
+    ]);
   });
 
   it('tells files below their copies from those without any', () => {

@@ -83,9 +83,12 @@ function hostReasons({ hosts, devices }: Findings): Reason[] {
       // A host whose devices were all given up is not missed.
       if (living.length === 0) return [];
       const dead = `cistern device dead ${living.map(({ id }) => id).join(' ')}`;
-      return [{ what: `host ${host.name} is down`, next: `start its storage node, or: ${dead}` }];
+      const copies = living.reduce((sum, { blobs }) => sum + blobs, 0);
+      const held = copies === 0 ? '' : `, and ${copies === 1 ? '1 copy' : `${copies} copies`} with it`;
+      const next = `start its storage node; only if its disks are lost: ${dead}`;
+      return [{ what: `host ${host.name} is down${held}`, next }];
     }
-    if (Math.abs(host.clockOffsetMs) <= MAX_CLOCK_OFFSET_MS) return [];
+    if (!clockIsOff(host)) return [];
     const seconds = Math.round(host.clockOffsetMs / 1000);
     return [
       {
@@ -96,8 +99,14 @@ function hostReasons({ hosts, devices }: Findings): Reason[] {
   });
 }
 
+function clockIsOff({ clockOffsetMs }: HostState): boolean {
+  return Math.abs(clockOffsetMs) > MAX_CLOCK_OFFSET_MS;
+}
+
 function deviceReasons(device: DeviceState): Reason[] {
   if (device.state === 'dead' || !device.host.up) return [];
+  // A wrong clock makes all of a host's devices read-only: that is said of the host, nothing is wrong with them.
+  if (device.condition === 'readonly' && clockIsOff(device.host)) return [];
   const name = `device ${device.id} (${device.host.name})`;
   if (device.condition !== 'ok') {
     const what = device.condition === 'out' ? 'out of service' : 'read-only';
@@ -105,7 +114,7 @@ function deviceReasons(device: DeviceState): Reason[] {
     return [
       {
         what: `${name} is ${what}${why}`,
-        next: `mend it on host ${device.host.name}, or: cistern device dead ${device.id}`,
+        next: `mend it on host ${device.host.name}; only if its disk is lost: cistern device dead ${device.id}`,
       },
     ];
   }

@@ -124,7 +124,7 @@ export async function withCopies<T>(db: Database, wake: () => void, work: () => 
       if (Date.now() > deadline) {
         throw new Problem(
           'too-few-devices',
-          'More copies are needed for the new class and are being made. Try again.',
+          'The class of the key wants more good copies first; they could not be made in time. Try again; see: cistern repair.',
         );
       }
       const fids = error.wanted.map(({ fid }) => fid);

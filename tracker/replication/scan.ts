@@ -1,7 +1,7 @@
 // The level-triggered truth: goes through blobs by fid, compares the copies that can be read now with what the classes
 // of their names want, and queues what is short. It needs no memory, so it can be run any number of times.
 import type { Database, Queryable, Statement } from '../database/database.ts';
-import { enqueueRepairs } from './queue.ts';
+import { enqueueRepairs, hurryRepairs } from './queue.ts';
 
 // A blob wants the most that any of its names wants (hazard 16). What nothing names wants nothing.
 const wantedOf = (fid: string) => `(SELECT max(c.copies) FROM (
@@ -89,6 +89,9 @@ export async function scan(
       await enqueueRepairs(tx, short, readable);
     });
   }
+  // A queued blob that lost its last name needs no copies any more: its repair ends when it is looked at.
+  const nameless = rows.filter((row) => row.wanted === null).map(({ fid }) => fid);
+  if (nameless.length > 0) await hurryRepairs(db, nameless);
   const last = rows.at(-1)?.fid;
   return {
     scanned: named.length,

@@ -1,9 +1,11 @@
 // How the tests run: unit tests stand beside the code, what needs several parts is in test/.
-import { defineConfig } from 'vitest/config';
+import { configDefaults, defineConfig } from 'vitest/config';
 
 export default defineConfig({
   test: {
     include: ['{services,tracker,storage-node,ops,test,bench}/**/*.test.ts'],
+    // On real Drupal: `npm run test:drupal`.
+    exclude: [...configDefaults.exclude, 'test/drupal/**'],
     globalSetup: ['test/support/global-setup.ts'],
     testTimeout: 30_000,
     hookTimeout: 120_000,

@@ -1,0 +1,167 @@
+// The nginx configurations that come with the PHP package, beside Drupal's usual recipe, with a front controller in
+// Drupal's place that says what it was asked.
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { NGINX } from './drupal/recipes.ts';
+import { useCluster } from './support/cluster.ts';
+import { filesOf, sha256 } from './support/files.ts';
+import { needs } from './support/needs.ts';
+import { webConfiguration } from './support/web-configuration.ts';
+import { lacksWebServers, WebHead } from './support/web-head.ts';
+
+const lack = lacksWebServers();
+const FRONT_CONTROLLER = `<?php
+$headers = array_intersect_key(getallheaders(), ['Authorization' => 1, 'Cookie' => 1]);
+echo json_encode(['uri' => $_SERVER['REQUEST_URI'], 'query' => $_GET, 'headers' => $headers]);
+`;
+const FILES = '/sites/default/files';
+
+const cluster = useCluster({ trackers: 2, nodes: 3, devices: 1 });
+const { put } = filesOf(cluster);
+const root = mkdtempSync(join(tmpdir(), 'cistern-web-'));
+let head: WebHead;
+let url: string;
+
+beforeAll(async () => {
+  if (lack !== undefined) return;
+  chmodSync(root, 0o755);
+  const documentRoot = join(root, 'web');
+  for (const kind of ['css', 'js', 'styles']) mkdirSync(join(documentRoot, FILES, kind), { recursive: true });
+  writeFileSync(join(documentRoot, 'index.php'), FRONT_CONTROLLER);
+  writeFileSync(join(documentRoot, FILES, 'css/css_kept.css'), 'body {}');
+  head = new WebHead({ name: 'head', directory: join(root, 'head'), documentRoot, children: 2 });
+  await head.startPhp();
+  const answer = await cluster().request('POST', '/v1/tokens', {
+    token: cluster().adminToken,
+    body: { name: 'nginx', scopes: ['read'], domain: 'demo', prefix: 'public/', redirect: true },
+  });
+  const { token } = (await answer.json()) as { token: string };
+  const words = {
+    CISTERN_TRACKER: cluster().trackers.map((tracker) => new URL(tracker.url).host),
+    CISTERN_TOKEN: token,
+    CISTERN_DOMAIN: 'demo',
+    CISTERN_PREFIX: 'public',
+    FILES_PATH: FILES,
+    FRONT_CONTROLLER: '/index.php',
+  };
+  const server = webConfiguration('nginx/cistern-server.conf', words);
+  url = await head.startNginx('cistern', server + NGINX, webConfiguration('nginx/cistern-http.conf', words));
+});
+beforeEach((context) => needs(context, lack));
+afterAll(async () => {
+  await head?.stop();
+  rmSync(root, { recursive: true, force: true });
+});
+
+const ask = (path: string, init?: RequestInit) =>
+  fetch(`${url}${FILES}/${path}`, { redirect: 'manual', ...init });
+
+it('serves what is in the store, as images too, with the headers that browsers need', async () => {
+  const bytes = Buffer.from('no image, but named like one');
+  await put('public/2026/a cat+1%.png', bytes);
+  const answer = await ask('2026/a%20cat+1%25.png');
+  expect([answer.status, await answer.text()]).toEqual([200, bytes.toString()]);
+  const { headers } = answer;
+  expect(headers.get('content-type')).toBe('image/png');
+  expect(headers.get('etag')).toBe(`"${sha256(bytes)}"`);
+  expect(headers.get('cache-control')).toBe('public, no-cache');
+  expect(headers.get('x-content-type-options')).toBe('nosniff');
+  expect(headers.has('content-security-policy')).toBe(false);
+  const derivative = await ask('2026/a%20cat+1%25.png?itok=abc');
+  expect([derivative.status, derivative.headers.get('cache-control')]).toEqual([
+    200,
+    'public, max-age=31536000',
+  ]);
+});
+
+it('answers HEAD, conditions and ranges', async () => {
+  await put('public/b.txt', Buffer.from('0123456789'));
+  const whole = await ask('b.txt', { method: 'HEAD' });
+  expect([whole.status, whole.headers.get('content-length')]).toEqual([200, '10']);
+  const etag = whole.headers.get('etag') as string;
+  expect((await ask('b.txt', { headers: { 'if-none-match': etag } })).status).toBe(304);
+  const part = await ask('b.txt', { headers: { range: 'bytes=-3', 'if-range': etag } });
+  expect([part.status, await part.text()]).toEqual([206, '789']);
+});
+
+it('lets nobody reach more of the store than public files, nor write to it', async () => {
+  await put('private/secret.txt', Buffer.from('secret'));
+  await put('public/c.txt', Buffer.from('kept'));
+  for (const path of ['..%2fprivate/secret.txt', '%2e%2e/private/secret.txt', '../private/secret.txt']) {
+    expect(await raw(`${FILES}/${path}`)).not.toContain('secret"}');
+    expect(await raw(`${FILES}/${path}`)).not.toMatch(/^secret/);
+  }
+  const redirect = await ask('c.txt?via=redirect', {
+    headers: { authorization: `Bearer ${cluster().adminToken}` },
+  });
+  expect([redirect.status, redirect.headers.get('location'), await redirect.text()]).toEqual([
+    200,
+    null,
+    'kept',
+  ]);
+  for (const method of ['DELETE', 'PUT', 'POST', 'PATCH', 'PROPFIND']) {
+    expect((await ask('c.txt', { method })).status).toBe(405);
+  }
+  expect(await (await ask('c.txt')).text()).toBe('kept');
+});
+
+it('hands what the store does not have to the site, with its query', async () => {
+  const answer = await ask('styles/large/public/new.jpg?itok=abc&x=1', { headers: { cookie: 'SESS=1' } });
+  expect(await answer.json()).toEqual({
+    uri: `${FILES}/styles/large/public/new.jpg?itok=abc&x=1`,
+    query: { itok: 'abc', x: '1' },
+    headers: { Cookie: 'SESS=1' },
+  });
+});
+
+it('never serves dot files, directories and server-side scripts, and sandboxes documents', async () => {
+  for (const name of ['.htaccess', 'a/.git/config', 'shell.php', 'shell.phtml', 'shell.php.txt']) {
+    await put(`public/${name}`, Buffer.from('hidden'));
+    expect((await ask(name)).status).toBe(404);
+  }
+  expect((await ask('a/')).status).toBe(404);
+  await put('public/languages/de.js', Buffer.from('shown'));
+  expect(await (await ask('languages/de.js')).text()).toBe('shown');
+  for (const name of ['page.html', 'drawing.svg', 'data.xml', 'page.xhtml']) {
+    await put(`public/${name}`, Buffer.from('<a/>'));
+    const answer = await ask(name);
+    expect([answer.status, answer.headers.get('content-security-policy')]).toEqual([
+      200,
+      expect.stringMatching(/^sandbox;/),
+    ]);
+  }
+});
+
+it('leaves aggregated css and js to the web head', async () => {
+  await put('public/css/css_kept.css', Buffer.from('not this one'));
+  expect(await (await ask('css/css_kept.css')).text()).toBe('body {}');
+  expect(await (await ask('css/css_new.css?theme=x')).json()).toMatchObject({ query: { theme: 'x' } });
+});
+
+it('goes on when a storage node or a tracker is gone, and says so to the site when all trackers are', async () => {
+  const keys = Array.from({ length: 12 }, (_, i) => `n${i}.txt`);
+  for (const key of keys) await put(`public/${key}`, Buffer.from(key));
+  const all = async () => Promise.all(keys.map(async (key) => (await ask(key)).text()));
+  await cluster().nodes[0]?.kill();
+  expect(await all()).toEqual(keys);
+  await cluster().trackers[0]?.kill();
+  expect(await all()).toEqual(keys);
+  await cluster().trackers[1]?.kill();
+  expect(await (await ask('n1.txt')).json()).toMatchObject({ uri: `${FILES}/n1.txt` });
+  await Promise.all([cluster().nodes[0], ...cluster().trackers].map((part) => part?.start()));
+  await cluster().ready();
+});
+
+/** The body that a path gets which is sent as it is: fetch would resolve its dots. */
+function raw(path: string): Promise<string> {
+  const { hostname, port } = new URL(url);
+  return new Promise((resolve, reject) => {
+    request({ hostname, port, path }, (answer) => resolve(text(answer)))
+      .on('error', reject)
+      .end();
+  });
+}

@@ -105,7 +105,7 @@ final class FileResponder {
         return new Response('', 200, $headers);
       }
     }
-    $stream = $this->store->client->open($key);
+    $stream = $this->store->client->open($key, whole: !$request->headers->has('Range'));
     return $this->body($request, $stream, $this->headers($request, $stream->entry));
   }
 

@@ -49,6 +49,11 @@ final class Store {
    */
   private ?Unavailable $outage = NULL;
 
+  /**
+   * When this web request wrote last.
+   */
+  private ?int $lastWrite = NULL;
+
   public function __construct(public readonly Options $options) {
     $connection = $options->client;
     $this->client = self::$clients[serialize([$connection->trackers, $connection->domain, $connection->prefix])] ??= new Client($connection);
@@ -60,6 +65,7 @@ final class Store {
   public function beginRequest(): void {
     $this->client->beginRequest();
     $this->outage = NULL;
+    $this->lastWrite = NULL;
     $this->strict = 0;
   }
 
@@ -173,6 +179,20 @@ final class Store {
    */
   public function noticeOutage(Unavailable $failure): void {
     $this->outage ??= $failure;
+  }
+
+  /**
+   * A write was done.
+   */
+  public function noticeWrite(): void {
+    $this->lastWrite = time();
+  }
+
+  /**
+   * When this web request wrote last, NULL if it did not.
+   */
+  public function lastWrite(): ?int {
+    return $this->lastWrite;
   }
 
   /**

@@ -55,7 +55,7 @@ class Heads implements EventSubscriberInterface {
   public function onTerminate(): void {
     $marker = sys_get_temp_dir() . '/cistern-head-' . substr(hash('sha256', $this->root . $this->settings->get('hash_salt')), 0, 16);
     $told = @filemtime($marker);
-    if ($told === FALSE || $told < time() - self::INTERVAL) {
+    if ($told === FALSE || $told < time() - self::INTERVAL || $this->store?->lastWrite() !== NULL) {
       @touch($marker);
       $this->tell();
     }

@@ -15,6 +15,13 @@ import { lacksWebServers, WebHead } from './support/web-head.ts';
 
 const lack = lacksWebServers();
 const FRONT_CONTROLLER = `<?php
+if (preg_match('~^/system/files/([^?]+)~', $_SERVER['REQUEST_URI'], $match)) {
+    header('X-Accel-Redirect: /_cistern/private/' . $match[1]);
+    header('Content-Type: image/svg+xml');
+    header('Cache-Control: private, must-revalidate');
+    header("Content-Security-Policy: sandbox");
+    exit;
+}
 $headers = array_intersect_key(getallheaders(), ['Authorization' => 1, 'Cookie' => 1]);
 echo json_encode(['uri' => $_SERVER['REQUEST_URI'], 'query' => $_GET, 'headers' => $headers]);
 `;
@@ -35,14 +42,11 @@ beforeAll(async () => {
   writeFileSync(join(documentRoot, FILES, 'css/css_kept.css'), 'body {}');
   head = new WebHead({ name: 'head', directory: join(root, 'head'), documentRoot, children: 2 });
   await head.startPhp();
-  const answer = await cluster().request('POST', '/v1/tokens', {
-    token: cluster().adminToken,
-    body: { name: 'nginx', scopes: ['read'], domain: 'demo', prefix: 'public/', redirect: true },
-  });
-  const { token } = (await answer.json()) as { token: string };
   const words = {
     CISTERN_TRACKER: cluster().trackers.map((tracker) => new URL(tracker.url).host),
-    CISTERN_TOKEN: token,
+    CISTERN_TOKEN: await cluster().makeToken({ prefix: 'public/', redirect: true }),
+    CISTERN_PRIVATE_TOKEN: await cluster().makeToken({ prefix: 'private/' }),
+    CISTERN_MAX_AGE: '300',
     CISTERN_DOMAIN: 'demo',
     CISTERN_PREFIX: 'public',
     FILES_PATH: FILES,
@@ -68,10 +72,11 @@ it('serves what is in the store, as images too, with the headers that browsers n
   const { headers } = answer;
   expect(headers.get('content-type')).toBe('image/png');
   expect(headers.get('etag')).toBe(`"${sha256(bytes)}"`);
-  expect(headers.get('cache-control')).toBe('public, no-cache');
+  expect(headers.get('cache-control')).toBe('public, max-age=300');
   expect(headers.get('x-content-type-options')).toBe('nosniff');
   expect(headers.has('content-security-policy')).toBe(false);
-  const derivative = await ask('2026/a%20cat+1%25.png?itok=abc');
+  await put('public/styles/large/public/b.jpg', bytes);
+  const derivative = await ask('styles/large/public/b.jpg?h=1&itok=abc');
   expect([derivative.status, derivative.headers.get('cache-control')]).toEqual([
     200,
     'public, max-age=31536000',
@@ -118,8 +123,21 @@ it('hands what the store does not have to the site, with its query', async () =>
   });
 });
 
+it('sends private files that the site has allowed, with the headers that the site wants', async () => {
+  await put('private/a b.svg', Buffer.from('0123456789'));
+  const answer = await fetch(`${url}/system/files/a%20b.svg`, { headers: { range: 'bytes=2-4' } });
+  expect([answer.status, await answer.text()]).toEqual([206, '234']);
+  const { headers } = answer;
+  expect(headers.get('content-type')).toBe('image/svg+xml');
+  expect(headers.get('cache-control')).toBe('private, must-revalidate');
+  expect(headers.get('content-security-policy')).toBe('sandbox');
+  expect(headers.get('x-content-type-options')).toBe('nosniff');
+  expect((await fetch(`${url}/system/files/none.txt`)).status).toBe(404);
+  expect((await fetch(`${url}/_cistern/private/a%20b.svg`)).status).toBe(404);
+});
+
 it('never serves dot files, directories and server-side scripts, and sandboxes documents', async () => {
-  for (const name of ['.htaccess', 'a/.git/config', 'shell.php', 'shell.phtml', 'shell.php.txt']) {
+  for (const name of ['.htaccess', 'a/.git/config', 'shell.php', 'shell.phtml', 'tool.PY']) {
     await put(`public/${name}`, Buffer.from('hidden'));
     expect((await ask(name)).status).toBe(404);
   }
@@ -151,6 +169,7 @@ it('goes on when a storage node or a tracker is gone, and says so to the site wh
   await cluster().trackers[0]?.kill();
   expect(await all()).toEqual(keys);
   await cluster().trackers[1]?.kill();
+  expect((await fetch(`${url}/system/files/a%20b.svg`)).status).toBe(503);
   expect(await (await ask('n1.txt')).json()).toMatchObject({ uri: `${FILES}/n1.txt` });
   await Promise.all([cluster().nodes[0], ...cluster().trackers].map((part) => part?.start()));
   await cluster().ready();

@@ -7,7 +7,7 @@ export interface ReadyOptions {
   trackers: string[];
   adminToken: string;
   /** Hosts and their devices that must be there. */
-  nodes: { host: string; devices: { id: number }[] }[];
+  nodes: { host: string; url: string; devices: { id: number }[] }[];
   /** Called now and then (each `every` milliseconds, 15 s by default) with what is missing. */
   waiting: (why: string) => void;
   every?: number;
@@ -56,6 +56,12 @@ async function whatIsMissing({ trackers, adminToken, nodes, signal }: ReadyOptio
         const missing = whyNot(known.get(id));
         if (missing !== undefined) return `dev${id} of ${host} ${missing}`;
       }
+    }
+    const living = nodes.filter(({ devices }) => devices.some(({ id }) => known.get(id)?.state !== 'dead'));
+    for (const { host, url } of living) {
+      // Of a node that was restarted just now, the trackers still believe what it was before.
+      const own = await fetch(`${url}/readyz`, { signal });
+      if (!own.ok) return `${host} is not ready: ${((await own.json()) as { why?: string }).why}`;
     }
   }
   return undefined;

@@ -326,6 +326,14 @@ describe('GET', () => {
     const refused = await get('redirected.txt', { query: '?via=redirect', token });
     expect(await problemOf(refused)).toEqual({ name: 'not-permitted', status: 403 });
   });
+
+  it('redirects to a URL that ends when it was asked to', async () => {
+    await put('shortly.txt', text);
+    const answer = await get('shortly.txt', { query: '?via=redirect&seconds=1' });
+    const url = answer.headers.get('location') ?? '';
+    expect((await fetch(url)).status).toBe(200);
+    await waitFor(async () => (await fetch(url)).status === 403, { what: 'the ticket to expire' });
+  });
 });
 
 describe('DELETE', () => {

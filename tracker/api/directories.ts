@@ -6,6 +6,7 @@ import { parsePrecondition } from '../namespace/preconditions.ts';
 import { entryOf } from '../namespace/types.ts';
 import type { Tracker } from '../tracker.ts';
 import { authorize } from './auth.ts';
+import { idempotencyOf } from './idempotency.ts';
 import { directoryOf } from './keys.ts';
 import { problems } from './openapi.ts';
 import { DirectoryEntry, Entry, KeyPath, PageQuery, strict, WriteHeaders } from './schemas.ts';
@@ -46,6 +47,8 @@ export function directoryRoutes(server: Server, tracker: Tracker): void {
       const { created, entry } = await namespace.makeDirectory(domain, key, {
         parents: request.query.parents,
         exclusive,
+        // The query is no part of the path by which a repeat is known.
+        idempotency: idempotencyOf(request, `${request.query.parents} ${exclusive}`),
       });
       return reply.code(created ? 201 : 200).send(entry);
     },
@@ -88,6 +91,7 @@ export function directoryRoutes(server: Server, tracker: Tracker): void {
         tags,
         summary: 'Remove a directory: an empty one, or with all below as one operation',
         params: KeyPath,
+        headers: WriteHeaders,
         querystring: Type.Object({ recursive: Type.Boolean({ default: false }) }, strict),
         response: {
           204: Type.Null({ description: 'Gone' }),
@@ -105,7 +109,8 @@ export function directoryRoutes(server: Server, tracker: Tracker): void {
       const domain = await state.domain(request.params.domain);
       const key = directoryOf(request, 'directories');
       await authorize(tracker, request, { scope: 'write', domain, keys: [pathOfDirectory(key)] });
-      await namespace.removeDirectory(domain, key, request.query.recursive);
+      const { recursive } = request.query;
+      await namespace.removeDirectory(domain, key, recursive, idempotencyOf(request, `${recursive}`));
       return reply.code(204).send(null);
     },
   );

@@ -18,6 +18,8 @@ export interface DownloadQuery {
   /** Ask for a download under this name; '' takes the key's last segment. */
   download?: string;
   via?: 'redirect';
+  /** How long the ticketed URL may be valid, at most. */
+  seconds?: number;
 }
 
 /** Answers with the file, or a part of it, or why not. `redirect`: the token allows ?via=redirect. */
@@ -44,7 +46,7 @@ export async function answerDownload(
   const replicas = new Replicas(tracker, domain, file, request.id);
   if (query.via === 'redirect') {
     if (!what.redirect) throw new Problem('not-permitted', 'The token does not allow redirects.');
-    const location = await ticketedUrl(tracker, replicas, file, fields);
+    const location = await ticketedUrl(tracker, replicas, file, fields, query.seconds);
     return reply.code(307).headers({ location, 'cache-control': 'no-store' }).send();
   }
   reply.headers(fields);
@@ -100,9 +102,10 @@ async function ticketedUrl(
   replicas: Replicas,
   { fid, size, sha256 }: FoundFile,
   headers: Record<string, string>,
+  seconds = config.CISTERN_TICKET_SECONDS,
 ): Promise<string> {
   const device = await replicas.pick();
-  const exp = state.now() + config.CISTERN_TICKET_SECONDS * 1000;
+  const exp = state.now() + Math.min(seconds, config.CISTERN_TICKET_SECONDS) * 1000;
   return nodes.ticketUrl(device, { op: 'get', dev: device.id, fid, size, sha256, headers, exp });
 }
 

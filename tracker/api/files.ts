@@ -102,6 +102,9 @@ function getRoute(server: Server, tracker: Tracker): void {
           via: Type.Optional(
             Type.Literal('redirect', { description: '307 to a ticketed URL at a storage node' }),
           ),
+          seconds: Type.Optional(
+            Type.Integer({ minimum: 1, description: "the redirect's URL is valid for at most so long" }),
+          ),
         },
         strict,
       ),

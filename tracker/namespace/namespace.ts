@@ -166,9 +166,9 @@ export class Namespace {
   async makeDirectory(
     domain: DomainState,
     key: string,
-    options: { parents: boolean; exclusive: boolean },
+    options: { parents: boolean; exclusive: boolean; idempotency?: Idempotency | undefined },
   ): Promise<{ created: boolean; entry: DirectoryEntry }> {
-    return this.#db.transaction(async (tx) => {
+    const { status, body } = await this.#once(domain, options.idempotency, async (tx) => {
       await lockDomain(tx, domain);
       const path = pathOfDirectory(key);
       const above = splitKey(key).path;
@@ -184,13 +184,19 @@ export class Namespace {
       }
       const [found] = key === '' ? [] : await findNow(tx, this.#state, [{ domainId: domain.id, key }]);
       const mtime = (found?.mtime ?? domain.created).toISOString();
-      return { created, entry: { kind: 'directory', key, mtime } };
+      return { status: created ? 201 : 200, body: { kind: 'directory', key, mtime } };
     });
+    return { created: status === 201, entry: body as DirectoryEntry };
   }
 
   /** Removes a directory: an empty one, or with all below. @throws Problem directory-not-found, directory-not-empty */
-  async removeDirectory(domain: DomainState, key: string, recursive: boolean): Promise<void> {
-    await this.#db.transaction(async (tx) => {
+  async removeDirectory(
+    domain: DomainState,
+    key: string,
+    recursive: boolean,
+    idempotency?: Idempotency,
+  ): Promise<void> {
+    await this.#once(domain, idempotency, async (tx) => {
       await lockDomain(tx, domain);
       const path = pathOfDirectory(key);
       const id = await this.#directoryId(tx, domain, key);
@@ -198,6 +204,7 @@ export class Namespace {
       else if (key === '')
         throw new Problem('directory-not-empty', 'The root cannot be removed, only emptied.');
       else await removeEmpty(tx, id, key);
+      return { status: 204 };
     });
     // A small tree is in the trash when the answer comes; what is left of a large one is purged in the background.
     for (let i = 0; recursive && i < 4; i++) if ((await purgeDetached(this.#db, 500)) === 0) break;

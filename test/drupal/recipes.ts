@@ -17,6 +17,8 @@ export const NGINX = `
     try_files $fastcgi_script_name =404;
     include /etc/nginx/fastcgi_params;
     fastcgi_param HTTP_PROXY "";
+    # Debian leaves the port out, which only a test site has.
+    fastcgi_param HTTP_HOST $host:$server_port;
     fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;
     fastcgi_param PATH_INFO $fastcgi_path_info;
     fastcgi_param QUERY_STRING $query_string;

@@ -132,7 +132,7 @@ it('sends private files that the site has allowed, with the headers that the sit
   expect(headers.get('cache-control')).toBe('private, must-revalidate');
   expect(headers.get('content-security-policy')).toBe('sandbox');
   expect(headers.get('x-content-type-options')).toBe('nosniff');
-  expect((await fetch(`${url}/system/files/none.txt`)).status).toBe(404);
+  expect((await fetch(`${url}/system/files/none.pdf`)).status).toBe(404);
   expect((await fetch(`${url}/_cistern/private/a%20b.svg`)).status).toBe(404);
 });
 

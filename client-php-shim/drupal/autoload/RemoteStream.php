@@ -4,9 +4,12 @@ declare(strict_types=1);
 
 namespace Cistern\Drupal;
 
+use Cistern\AbstractStreamWrapper;
+use Cistern\Entry;
+use Cistern\Exception\CisternException;
 use Cistern\Exception\InvalidRequest;
 use Cistern\Exception\Unavailable;
-use Cistern\StreamWrapper;
+use Cistern\Stream\FileStat;
 use Drupal\Core\StreamWrapper\PublicStream as CorePublicStream;
 use Drupal\Core\StreamWrapper\StreamWrapperInterface;
 
@@ -16,14 +19,19 @@ use Drupal\Core\StreamWrapper\StreamWrapperInterface;
  * PHP makes an object for every call, and Drupal keeps one to ask for URLs: nothing here needs a constructor, and what
  * outlives a call is in the store.
  */
-abstract class RemoteStream implements StreamWrapperInterface {
+abstract class RemoteStream extends AbstractStreamWrapper implements StreamWrapperInterface {
 
   /**
-   * The context that PHP sets before a call.
-   *
-   * @var resource|null
+   * What a scheme's root and all directories may be done to, as in core.
    */
-  public $context;
+  private const DIRECTORY_MODE = 0775;
+
+  /**
+   * Modes that directories were given. The store keeps none; who sets one sees it for the rest of the web request.
+   *
+   * @var array<string, int>
+   */
+  private static array $directoryModes = [];
 
   /**
    * What setUri() was given.
@@ -31,9 +39,9 @@ abstract class RemoteStream implements StreamWrapperInterface {
   protected string $uri = '';
 
   /**
-   * The library's wrapper, which does the work. An open file or directory has its own.
+   * Whether the file that is being opened is written to.
    */
-  private ?StreamWrapper $wrapper = NULL;
+  private bool $writes = FALSE;
 
   /**
    * {@inheritdoc}
@@ -73,10 +81,106 @@ abstract class RemoteStream implements StreamWrapperInterface {
   }
 
   /**
-   * The local directory that stands for this scheme: Drupal asks every public:// for it, unasked by its interface.
+   * The local directory that stands for this scheme: core asks every public:// for it, though no interface has it.
    */
   public function getDirectoryPath() {
     return CorePublicStream::basePath();
+  }
+
+  // phpcs:disable Drupal.NamingConventions.ValidFunctionName.ScopeNotCamelCaps
+
+  /**
+   * {@inheritdoc}
+   */
+  public function url_stat($path, $flags): array|false {
+    try {
+      $key = $this->store()->key($path);
+    }
+    catch (InvalidRequest) {
+      return FALSE;
+    }
+    $stat = Store::isRoot($key) ? self::rootStat() : ($this->store()->statOfOpened($path) ?? parent::url_stat($path, $flags));
+    if ($stat !== FALSE && ($stat['mode'] & 0170000) === 0040000) {
+      $stat['mode'] = $stat[2] = 0040000 | (self::$directoryModes[$key] ?? self::DIRECTORY_MODE);
+    }
+    return $stat;
+  }
+
+  /**
+   * {@inheritdoc}
+   */
+  public function stream_metadata($path, $option, $value): bool {
+    if ($option === STREAM_META_ACCESS && is_dir($path)) {
+      self::$directoryModes[$this->store()->key($path)] = $value & 07777;
+      return TRUE;
+    }
+    return parent::stream_metadata($path, $option, $value);
+  }
+
+  /**
+   * {@inheritdoc}
+   */
+  public function stream_open($path, $mode, $options, &$opened_path): bool {
+    $this->writes = strpbrk($mode, 'waxc+') !== FALSE;
+    if (!parent::stream_open($path, $mode, $options, $opened_path)) {
+      return FALSE;
+    }
+    $this->writes ? $this->store()->noticeWrite() : $this->store()->noticeOpened($path, $this->stream_stat());
+    return TRUE;
+  }
+
+  /**
+   * {@inheritdoc}
+   */
+  public function stream_read($count): string|false {
+    try {
+      return parent::stream_read($count);
+    }
+    catch (Unavailable $e) {
+      // GD would make an invalid image of it, and no more be said.
+      $this->store()->noticeOutage($e);
+      throw $e;
+    }
+  }
+
+  /**
+   * {@inheritdoc}
+   */
+  public function rmdir($path, $options): bool {
+    unset(self::$directoryModes[$this->store()->key($path)]);
+    return parent::rmdir($path, $options);
+  }
+
+  /**
+   * {@inheritdoc}
+   */
+  public function dir_opendir($path, $options): bool {
+    // A scheme's root is there before anything is in it.
+    return parent::dir_opendir($path, $options) || Store::isRoot($this->store()->key($path));
+  }
+
+  // phpcs:enable Drupal.NamingConventions.ValidFunctionName.ScopeNotCamelCaps
+
+  /**
+   * {@inheritdoc}
+   */
+  protected function locate(string $uri): array {
+    return [$this->store()->client, $this->store()->key($uri)];
+  }
+
+  /**
+   * {@inheritdoc}
+   */
+  protected function failed(string $operation, string $uri, CisternException $failure): void {
+    if (!$failure instanceof Unavailable) {
+      throw $failure;
+    }
+    $this->store()->noticeOutage($failure);
+    $reads = in_array($operation, ['url_stat', 'dir_opendir'], TRUE) || ($operation === 'stream_open' && !$this->writes);
+    if (!$reads) {
+      throw $failure;
+    }
+    $this->store()->tolerate($failure);
   }
 
   /**
@@ -86,243 +190,21 @@ abstract class RemoteStream implements StreamWrapperInterface {
     return trim(str_replace('\\', '/', explode('://', $this->uri, 2)[1] ?? ''), '/');
   }
 
-  // phpcs:disable Drupal.NamingConventions.ValidFunctionName.ScopeNotCamelCaps
-
   /**
-   * {@inheritdoc}
-   */
-  public function url_stat($path, $flags) {
-    try {
-      if (Store::isRoot($this->store()->key($path))) {
-        return self::rootStat();
-      }
-      return $this->wrapper()->url_stat($this->inner($path), $flags);
-    }
-    catch (InvalidRequest) {
-      return FALSE;
-    }
-    catch (Unavailable $e) {
-      $this->store()->tolerate($e);
-      return FALSE;
-    }
-  }
-
-  /**
-   * {@inheritdoc}
-   */
-  public function stream_open($path, $mode, $options, &$opened_path) {
-    try {
-      return $this->wrapper()->stream_open($this->inner($path), $mode, $options, $opened_path);
-    }
-    catch (Unavailable $e) {
-      $this->store()->noticeOutage($e);
-      if (strpbrk($mode, 'waxc+') !== FALSE) {
-        throw $e;
-      }
-      $this->store()->tolerate($e);
-      return FALSE;
-    }
-  }
-
-  /**
-   * {@inheritdoc}
-   */
-  public function stream_read($count) {
-    return $this->ask('stream_read', $count);
-  }
-
-  /**
-   * {@inheritdoc}
-   */
-  public function stream_write($data) {
-    return $this->ask('stream_write', $data);
-  }
-
-  /**
-   * {@inheritdoc}
-   */
-  public function stream_eof() {
-    return $this->ask('stream_eof');
-  }
-
-  /**
-   * {@inheritdoc}
-   */
-  public function stream_tell() {
-    return $this->ask('stream_tell');
-  }
-
-  /**
-   * {@inheritdoc}
-   */
-  public function stream_seek($offset, $whence = SEEK_SET) {
-    return $this->ask('stream_seek', $offset, $whence);
-  }
-
-  /**
-   * {@inheritdoc}
-   */
-  public function stream_truncate($new_size) {
-    return $this->ask('stream_truncate', $new_size);
-  }
-
-  /**
-   * {@inheritdoc}
-   */
-  public function stream_flush() {
-    return $this->ask('stream_flush');
-  }
-
-  /**
-   * {@inheritdoc}
-   */
-  public function stream_close() {
-    $this->ask('stream_close');
-  }
-
-  /**
-   * {@inheritdoc}
-   */
-  public function stream_stat() {
-    return $this->ask('stream_stat');
-  }
-
-  /**
-   * {@inheritdoc}
-   */
-  public function stream_lock($operation) {
-    return $this->ask('stream_lock', $operation);
-  }
-
-  /**
-   * {@inheritdoc}
-   */
-  public function stream_set_option($option, $arg1, $arg2) {
-    return $this->ask('stream_set_option', $option, $arg1, $arg2);
-  }
-
-  /**
-   * {@inheritdoc}
-   */
-  public function stream_cast($cast_as) {
-    return $this->ask('stream_cast', $cast_as);
-  }
-
-  /**
-   * {@inheritdoc}
-   */
-  public function stream_metadata($path, $option, $value) {
-    return $this->ask('stream_metadata', $this->inner($path), $option, $value);
-  }
-
-  /**
-   * {@inheritdoc}
-   */
-  public function unlink($path) {
-    return $this->ask('unlink', $this->inner($path));
-  }
-
-  /**
-   * {@inheritdoc}
-   */
-  public function rename($path_from, $path_to) {
-    return $this->ask('rename', $this->inner($path_from), $this->inner($path_to));
-  }
-
-  /**
-   * {@inheritdoc}
-   */
-  public function mkdir($path, $mode, $options) {
-    return $this->ask('mkdir', $this->inner($path), $mode, $options);
-  }
-
-  /**
-   * {@inheritdoc}
-   */
-  public function rmdir($path, $options) {
-    return $this->ask('rmdir', $this->inner($path), $options);
-  }
-
-  /**
-   * {@inheritdoc}
-   */
-  public function dir_opendir($path, $options) {
-    return $this->ask('dir_opendir', $this->inner($path), $options);
-  }
-
-  /**
-   * {@inheritdoc}
-   */
-  public function dir_readdir() {
-    return $this->ask('dir_readdir');
-  }
-
-  /**
-   * {@inheritdoc}
-   */
-  public function dir_rewinddir() {
-    return $this->ask('dir_rewinddir');
-  }
-
-  /**
-   * {@inheritdoc}
-   */
-  public function dir_closedir() {
-    return $this->ask('dir_closedir');
-  }
-
-  // phpcs:enable Drupal.NamingConventions.ValidFunctionName.ScopeNotCamelCaps
-
-  /**
-   * What stat() says of a scheme's root, which is always there and writable.
-   *
-   * @return array<int|string, int>
-   *   As PHP's stat().
-   */
-  private static function rootStat(): array {
-    $named = [
-      'dev' => 0, 'ino' => 0, 'mode' => 0040775, 'nlink' => 1,
-      'uid' => function_exists('posix_geteuid') ? posix_geteuid() : 0,
-      'gid' => function_exists('posix_getegid') ? posix_getegid() : 0,
-      'rdev' => 0, 'size' => 0, 'atime' => 0, 'mtime' => 0, 'ctime' => 0, 'blksize' => -1, 'blocks' => -1,
-    ];
-    return array_values($named) + $named;
-  }
-
-  /**
-   * The store, when it is needed: PHP makes these objects without a container's help.
+   * The store. PHP makes these objects, without a container's help.
    */
   private function store(): Store {
     return \Drupal::service('cistern.store');
   }
 
   /**
-   * The URI by which the library's wrapper knows a file.
+   * What stat() says of a scheme's root, which is always there.
+   *
+   * @return array<int|string, int>
+   *   As PHP's stat().
    */
-  private function inner(string $uri): string {
-    return Store::SCHEME . '://' . $this->store()->key($uri);
-  }
-
-  /**
-   * Lets the library's wrapper do it, and remembers if there was an outage.
-   */
-  private function ask(string $method, mixed ...$arguments): mixed {
-    try {
-      return $this->wrapper()->$method(...$arguments);
-    }
-    catch (Unavailable $e) {
-      $this->store()->noticeOutage($e);
-      throw $e;
-    }
-  }
-
-  /**
-   * The library's wrapper for this call or handle.
-   */
-  private function wrapper(): StreamWrapper {
-    $this->wrapper ??= new StreamWrapper();
-    $this->wrapper->context = $this->context;
-    return $this->wrapper;
+  private static function rootStat(): array {
+    return FileStat::of(new Entry('', TRUE, 0.0));
   }
 
 }

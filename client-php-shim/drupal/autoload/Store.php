@@ -18,11 +18,6 @@ use Cistern\Exception\Unavailable;
 final class Store {
 
   /**
-   * The scheme by which the library's stream wrapper knows this client; nobody else uses it.
-   */
-  public const SCHEME = 'cistern-store';
-
-  /**
    * Methods of HTTP that only read.
    */
   private const SAFE = ['GET', 'HEAD', 'OPTIONS'];
@@ -48,6 +43,13 @@ final class Store {
    * The first outage of this web request.
    */
   private ?Unavailable $outage = NULL;
+
+  /**
+   * The image that was opened last: its URI, how many requests had been made by then, and its stat.
+   *
+   * @var array{string, int, array<int|string, int>|false}
+   */
+  private array $opened = ['', 0, FALSE];
 
   /**
    * When this web request wrote last.
@@ -179,6 +181,31 @@ final class Store {
    */
   public function noticeOutage(Unavailable $failure): void {
     $this->outage ??= $failure;
+  }
+
+  /**
+   * An image was opened: core asks for its size next, which came with its bytes.
+   *
+   * @param string $uri
+   *   The file.
+   * @param array<int|string, int>|false $stat
+   *   What is known of it, but for its mode.
+   */
+  public function noticeOpened(string $uri, array|false $stat): void {
+    if (preg_match('/\.(?:jpe?g|png|gif|webp|avif)$/i', $uri)) {
+      $this->opened = [$uri, $this->client->calls(), $stat];
+    }
+  }
+
+  /**
+   * What is known of an image from opening it, NULL if that was not the last thing that was done in the store.
+   *
+   * @return array<int|string, int>|null
+   *   As PHP's stat().
+   */
+  public function statOfOpened(string $uri): ?array {
+    [$opened, $calls, $stat] = $this->opened;
+    return $opened === $uri && $calls === $this->client->calls() && is_array($stat) ? $stat : NULL;
   }
 
   /**

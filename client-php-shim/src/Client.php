@@ -66,9 +66,9 @@ final class Client
      *
      * @param array<string> $keys
      *
-     * @return array<string, Entry|null> by key
      *
      * @throws CisternException
+     * @return array<string, Entry|null> by key
      */
     public function statMany(array $keys, bool $fresh = false): array
     {
@@ -102,7 +102,7 @@ final class Client
      *
      * @param string|resource $source the bytes, or an open stream, which is read from where it stands to its end
      *
-     * @throws Conflict         if a condition does not hold, or the key or a part of it is something else
+     * @throws Conflict if a condition does not hold, or the key or a part of it is something else
      * @throws CisternException
      */
     public function put(string $key, mixed $source, PutOptions $options = new PutOptions()): Entry
@@ -211,7 +211,7 @@ final class Client
     {
         $path = $this->writable($key);
         $this->known->forget($key);
-        $headers = ['Idempotency-Key' => self::idempotencyKey()] + array_filter(['If-Match' => $ifMatch ?? '']);
+        $headers = ['Idempotency-Key' => self::idempotencyKey()] + ($ifMatch === null ? [] : ['If-Match' => $ifMatch]);
         $this->send('DELETE', 'files/' . Key::encode($path), null, $headers);
         $this->known->keep($key, null);
     }
@@ -219,7 +219,7 @@ final class Client
     /**
      * Makes a directory.
      *
-     * @param bool $parents   with those above it; else NotFound if its parent is missing
+     * @param bool $parents with those above it; else NotFound if its parent is missing
      * @param bool $exclusive Conflict if it is there; else that is fine
      *
      * @throws NotFound|Conflict|CisternException
@@ -269,9 +269,9 @@ final class Client
      * What a directory holds, by name in byte order; with $recursive all below it, each directory before its content.
      * Pages of a thousand are asked for as they are needed, the first one at once.
      *
-     * @return \Generator<int, Entry>
      *
      * @throws NotFound|Conflict|CisternException
+     * @return \Generator<int, Entry>
      */
     public function list(string $key, bool $recursive = false): \Generator
     {
@@ -312,10 +312,10 @@ final class Client
     }
 
     /**
-     * Asks every tracker whether it is ready. Throws nothing.
+     * Asks every tracker whether it is ready. Throws nothing. `clockOffset` is how many seconds the tracker's clock is
+     * ahead of this machine's, to about one second.
      *
      * @return list<array{tracker: string, ready: bool, seconds: float, why: string, clockOffset: float|null}>
-     *     `clockOffset`: how many seconds the tracker's clock is ahead of this machine's, to about one second
      */
     public function health(): array
     {
@@ -351,7 +351,7 @@ final class Client
      * @param int $seconds at most so long; the tracker's CISTERN_TICKET_SECONDS is another bound
      *
      * @throws NotFound|CisternException
-     * @throws Unauthorized              if the token does not allow redirects
+     * @throws Unauthorized if the token does not allow redirects
      */
     public function temporaryUrl(string $key, int $seconds): string
     {
@@ -377,6 +377,26 @@ final class Client
     {
         $this->known->forgetAll();
         $this->trackers->deadline->beginRequest();
+    }
+
+    /**
+     * @internal what is in memory of a key, without asking
+     */
+    public function known(string $key): ?Entry
+    {
+        $entry = $this->known->find($key);
+
+        return $entry === false ? null : $entry;
+    }
+
+    /**
+     * @internal tells ClientOptions::$log
+     *
+     * @param string $level as in PSR-3
+     */
+    public function log(string $level, string $message): void
+    {
+        $this->trackers->log($level, $message);
     }
 
     /**
@@ -443,7 +463,7 @@ final class Client
      */
     private function page(string $path, bool $recursive, ?string $cursor): array
     {
-        $query = http_build_query(array_filter(['recursive' => $recursive ? 'true' : null, 'cursor' => $cursor]));
+        $query = http_build_query(($recursive ? ['recursive' => 'true'] : []) + ['cursor' => $cursor]);
         $json = $this->json('GET', 'directories/' . Key::encode($path) . ($query === '' ? '' : "?$query"));
         if (!\is_array($json['entries'] ?? null)) {
             throw new Unavailable('The tracker sent no entries. Do client and tracker fit?');
@@ -496,8 +516,9 @@ final class Client
     }
 
     /**
+     * @param non-empty-string $method
      * @param array<mixed>|object|null $json
-     * @param array<string, string>    $headers
+     * @param array<string, string> $headers
      *
      * @return array<mixed>
      */
@@ -512,6 +533,7 @@ final class Client
     }
 
     /**
+     * @param non-empty-string $method
      * @param array<string, string> $headers
      */
     private function send(string $method, string $path, ?Body $body, array $headers): Response

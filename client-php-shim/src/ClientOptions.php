@@ -17,28 +17,29 @@ final class ClientOptions
     public readonly string $prefix;
 
     /**
-     * @param array<string> $trackers       addresses: http://host:port, https://host, unix:/run/cistern.sock
-     * @param string        $prefix         directory below which all keys are: invisible to users of the client
-     * @param float         $connectTimeout seconds until a connection stands
-     * @param float         $timeout        seconds that one call may stand still
-     * @param float         $deadline       seconds that all calls of a web request together may lose to trackers that
-     *                                      fail, hang or are slow; on the command line: one operation
-     * @param int           $retries        how often a call is repeated after every tracker was tried once
-     * @param int           $directBytes    files from this size on go straight to a storage node
-     * @param string|null   $spoolDirectory where open files are kept while they are written; null: PHP's
-     * @param int           $spoolMemory    bytes of an open file that are kept in memory, not in the directory
-     * @param string|null   $tlsCaFile      certificates that https:// trackers are checked by; null: the system's
-     * @param float         $statSeconds    how long a look-up may be answered from memory; 0: never
-     * @param bool          $readOnly       every write throws ReadOnlyStore, without asking
-     * @param (\Closure(string $level, string $message, array<string, mixed> $context): void)|null $log
-     *                                      is told of fail-overs and retries; $level as in PSR-3
+     * @param array<string> $trackers addresses: http://host:port, https://host, unix:/run/cistern.sock
+     * @param string $prefix directory below which all keys are: invisible to users of the client
+     * @param float $connectTimeout seconds until a connection stands
+     * @param float $timeout seconds that one call may stand still
+     * @param float $deadline seconds that all calls of a web request together may lose to trackers that
+     *                        fail, hang or are slow; on the command line: one operation
+     * @param int $retries how often a call is repeated after every tracker was tried once
+     * @param int $directBytes files from this size on go straight to a storage node
+     * @param string|null $spoolDirectory where open files are kept while they are written; null: PHP's
+     * @param int $spoolMemory bytes of an open file that are kept in memory, not in the directory
+     * @param string|null $tlsCaFile certificates that https:// trackers are checked by; null: the system's
+     * @param float $statSeconds how long a look-up may be answered from memory; 0: never
+     * @param bool $readOnly every write throws ReadOnlyStore, without asking
+     * @param (\Closure(string, string, array<string, mixed>): void)|null $log is told of fail-overs: level as in PSR-3,
+     *                                                                         message, context
      *
      * @throws InvalidRequest
      */
     public function __construct(
         array $trackers,
         public readonly string $domain,
-        #[\SensitiveParameter] public readonly string $token,
+        #[\SensitiveParameter]
+        public readonly string $token,
         string $prefix = '',
         public readonly float $connectTimeout = 1.0,
         public readonly float $timeout = 10.0,
@@ -73,7 +74,7 @@ final class ClientOptions
     }
 
     /**
-     * @return array<string, mixed> without the token, for var_dump()
+     * @return array<mixed> without the token, for var_dump()
      */
     public function __debugInfo(): array
     {

@@ -12,11 +12,11 @@ use Cistern\Exception\CisternException;
 final class Entry
 {
     /**
-     * @param string               $key    below the client's prefix, without slashes at its ends; '' is the root
-     * @param float                $mtime  seconds since 1970
-     * @param int                  $size   bytes
-     * @param string               $etag   with its quotes
-     * @param string               $sha256 lower-case hex
+     * @param string $key below the client's prefix, without slashes at its ends; '' is the root
+     * @param float $mtime seconds since 1970
+     * @param int $size bytes
+     * @param string $etag with its quotes
+     * @param string $sha256 lower-case hex
      * @param array<string, mixed> $meta
      */
     public function __construct(

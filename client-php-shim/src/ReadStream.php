@@ -66,7 +66,7 @@ final class ReadStream
     /**
      * Up to $length bytes, '' only at the end.
      *
-     * @throws CisternException if the file cannot be read on, or was replaced (Conflict) or deleted (NotFound) meanwhile
+     * @throws CisternException also if the file was replaced (Conflict) or deleted (NotFound) meanwhile
      */
     public function read(int $length): string
     {
@@ -177,11 +177,9 @@ final class ReadStream
     private function receive(): string
     {
         while (true) {
-            if ($this->download === null) {
-                $this->ask($this->downloadAt);
-            }
+            $download = $this->download ?? $this->ask($this->downloadAt);
             try {
-                $bytes = $this->download->read(self::WINDOW);
+                $bytes = $download->read(self::WINDOW);
                 if ($bytes !== '') {
                     $this->breaks = 0;
 
@@ -205,12 +203,12 @@ final class ReadStream
     private function begin(string $key): Entry
     {
         try {
-            $this->request($this->window ? ['Range' => 'bytes=0-' . (self::WINDOW - 1)] : []);
+            $download = $this->request($this->window ? ['Range' => 'bytes=0-' . (self::WINDOW - 1)] : []);
         } catch (InvalidRequest $e) {
             // No range lies within an empty file (RFC 9110, 15.5.17).
-            $e->status === 416 ? $this->request([]) : throw $e;
+            $download = $e->status === 416 ? $this->request([]) : throw $e;
         }
-        $headers = $this->download->head->headers ?? [];
+        $headers = $download->head->headers;
         $length = (int) ($headers['content-length'] ?? -1);
         $size = preg_match('~^bytes 0-\d+/(\d+)$~', $headers['content-range'] ?? '', $match) === 1
             ? (int) $match[1]
@@ -218,7 +216,7 @@ final class ReadStream
         $etag = $headers['etag'] ?? '';
         $mtime = strtotime($headers['last-modified'] ?? '');
         if ($length < 0 || $mtime === false) {
-            throw new Unavailable("What $this->tracker sent is not a file of Cistern's: there is something else between.");
+            throw new Unavailable("What $this->tracker sent is no file of Cistern's: something else is between.");
         }
         $this->downloadEnd = $length;
         $sha256 = preg_match('/^"([0-9a-f]{64})"$/', $etag, $match) === 1 ? $match[1] : '';
@@ -232,11 +230,11 @@ final class ReadStream
     /**
      * Asks for the file from a byte on.
      */
-    private function ask(int $from): void
+    private function ask(int $from): Download
     {
         $to = $this->window ? min($from + self::WINDOW, $this->entry->size) : $this->entry->size;
         try {
-            $this->request(['Range' => "bytes=$from-" . ($to - 1), 'If-Match' => $this->entry->etag]);
+            $download = $this->request(['Range' => "bytes=$from-" . ($to - 1), 'If-Match' => $this->entry->etag]);
         } catch (NotFound | Conflict $e) {
             $what = $e instanceof NotFound ? 'deleted' : 'replaced';
             $message = "'{$this->entry->key}' was $what while it was read; read it again.";
@@ -247,15 +245,19 @@ final class ReadStream
         $this->window = false;
         $this->downloadAt = $from;
         $this->downloadEnd = $to;
+
+        return $download;
     }
 
     /**
      * @param array<string, string> $headers
      */
-    private function request(array $headers): void
+    private function request(array $headers): Download
     {
         $request = new Request('GET', '', $this->target, ['Authorization' => "Bearer $this->token"] + $headers);
         [$this->download, $this->tracker] = $this->trackers->open($request);
+
+        return $this->download;
     }
 
     /**

@@ -57,9 +57,9 @@ final class Trackers
     /**
      * The same for an answer whose body is to be read as it comes.
      *
-     * @return array{Download, string} and the tracker that sends it
      *
      * @throws CisternException
+     * @return array{Download, string} and the tracker that sends it
      */
     public function open(Request $request): array
     {
@@ -87,9 +87,9 @@ final class Trackers
      *
      * @param \Closure(string, float): T $try
      *
-     * @return T any answer that no other tracker could better
      *
      * @throws Unavailable
+     * @return T any answer that no other tracker could better
      */
     private function ask(\Closure $try): Response|Download
     {

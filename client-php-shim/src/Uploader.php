@@ -10,7 +10,6 @@ use Cistern\Exception\Corrupt;
 use Cistern\Exception\Unavailable;
 use Cistern\Transport\Body;
 use Cistern\Transport\Request;
-use Cistern\Transport\Response;
 use Cistern\Transport\Transport;
 use Cistern\Transport\TransportFailure;
 
@@ -33,12 +32,12 @@ final class Uploader
     }
 
     /**
-     * @param string                $key     as trackers know it
+     * @param string $key as trackers know it
      * @param array<string, string> $headers that every request to a tracker carries
      *
-     * @return array<mixed> the entry's JSON
      *
      * @throws CisternException
+     * @return array<mixed> the entry's JSON
      */
     public function upload(string $key, Body $body, PutOptions $options, array $headers): array
     {
@@ -145,7 +144,7 @@ final class Uploader
     }
 
     /**
-     * @param array<mixed>          $receipt
+     * @param array<mixed> $receipt
      * @param array<string, string> $headers
      *
      * @return array<mixed>
@@ -168,6 +167,7 @@ final class Uploader
     }
 
     /**
+     * @param non-empty-string $method
      * @param array<string, string> $headers
      *
      * @return array<mixed>
@@ -190,9 +190,7 @@ final class Uploader
      */
     private static function conditions(PutOptions $options): array
     {
-        return array_filter([
-            'If-None-Match' => $options->ifNoneMatch ? '*' : '',
-            'If-Match' => $options->ifMatch ?? '',
-        ]);
+        return ($options->ifNoneMatch ? ['If-None-Match' => '*'] : [])
+            + ($options->ifMatch === null ? [] : ['If-Match' => $options->ifMatch]);
     }
 }

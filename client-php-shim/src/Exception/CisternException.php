@@ -10,9 +10,9 @@ namespace Cistern\Exception;
 class CisternException extends \RuntimeException
 {
     /**
-     * @param string      $message   what is wrong, where, and what to do
-     * @param string|null $problem   the tracker's name for it ('precondition-failed'), where it came from a tracker
-     * @param int         $status    HTTP status; 0 without an answer
+     * @param string $message what is wrong, where, and what to do
+     * @param string|null $problem the tracker's name for it ('precondition-failed'), where it came from a tracker
+     * @param int $status HTTP status; 0 without an answer
      * @param string|null $requestId under which the logs of trackers and storage nodes speak of it
      */
     final public function __construct(

@@ -11,8 +11,8 @@ use Cistern\Entry;
  */
 final class FileStat
 {
-    private const FILE = 0100000;
-    private const DIRECTORY = 0040000;
+    private const FILE = 0o100000;
+    private const DIRECTORY = 0o040000;
 
     /**
      * The array of stat(): a file belongs to the user that PHP runs as, with the mode that chmod() stored, or one that
@@ -22,7 +22,7 @@ final class FileStat
      */
     public static function of(Entry $entry): array
     {
-        $mode = $entry->isDirectory ? self::DIRECTORY | 0777 : self::FILE | self::permissions($entry);
+        $mode = $entry->isDirectory ? self::DIRECTORY | 0o777 : self::FILE | self::permissions($entry);
 
         return self::array($mode, $entry->size, (int) floor($entry->mtime));
     }
@@ -55,6 +55,6 @@ final class FileStat
     private static function permissions(Entry $entry): int
     {
         // is_writable() compares owners by itself; without them only 'everybody' can be told.
-        return \function_exists('posix_geteuid') ? $entry->mode() ?? 0666 : 0666;
+        return \function_exists('posix_geteuid') ? $entry->mode() ?? 0o666 : 0o666;
     }
 }

@@ -37,7 +37,8 @@ final class ReadResource
     public function stream_open(string $path, string $mode): bool
     {
         $options = $this->context === null ? [] : stream_context_get_options($this->context);
-        $stream = $options[self::PROTOCOL]['stream'] ?? null;
+        $own = $options[self::PROTOCOL] ?? null;
+        $stream = \is_array($own) ? $own['stream'] ?? null : null;
         if (!$stream instanceof ReadStream) {
             return false;
         }

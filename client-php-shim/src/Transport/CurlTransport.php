@@ -19,9 +19,6 @@ final class CurlTransport implements Transport
     private ?\CurlHandle $easy = null;
     private int $pid = 0;
     private int $calls = 0;
-    /** @var list<object> handles of a parent process: freeing them would speak on its connections */
-    private static array $abandoned = [];
-
     public function __construct(
         private readonly float $connectTimeout,
         private readonly ?string $tlsCaFile = null,
@@ -96,7 +93,7 @@ final class CurlTransport implements Transport
         $why = $why === '' ? (string) curl_strerror($code) : $why;
         $server = $request->server;
         // 0 until a connection stands, which for https includes TLS.
-        $connected = (float) curl_getinfo($curl, \CURLINFO_PRETRANSFER_TIME) > 0;
+        $connected = curl_getinfo($curl, \CURLINFO_PRETRANSFER_TIME) > 0;
         if ($code === \CURLE_OPERATION_TIMEOUTED) {
             $what = $connected ? 'did not answer in time' : 'could not be connected in time';
 
@@ -106,6 +103,16 @@ final class CurlTransport implements Transport
         return new TransportFailure("$server: $why", false, $connected, $waited);
     }
 
+    /**
+     * How the only transfer of a multi handle ended: one of CURLE_…
+     */
+    public static function result(\CurlMultiHandle $multi): int
+    {
+        $info = curl_multi_info_read($multi);
+
+        return $info !== false && \is_int($info['result']) ? $info['result'] : \CURLE_OK;
+    }
+
     private function prepare(\CurlHandle $curl, Request $request, Head $head): void
     {
         $headers = [];
@@ -113,9 +120,9 @@ final class CurlTransport implements Transport
             // A name without a value keeps curl from sending a value of its own.
             $headers[] = rtrim("$name: $value");
         }
-        $unix = str_starts_with($request->server, 'unix:');
+        $unix = substr($request->server, 0, 5) === 'unix:' ? substr($request->server, 5) : '';
         curl_setopt_array($curl, [
-            \CURLOPT_URL => ($unix ? 'http://localhost' : $request->server) . $request->target,
+            \CURLOPT_URL => ($unix === '' ? $request->server : 'http://localhost') . '/' . ltrim($request->target, '/'),
             \CURLOPT_CUSTOMREQUEST => $request->method,
             \CURLOPT_HTTPHEADER => $headers,
             \CURLOPT_HEADERFUNCTION => static fn ($_, string $line): int => $head->line($line),
@@ -129,10 +136,10 @@ final class CurlTransport implements Transport
             \CURLOPT_PATH_AS_IS => true,
             \CURLOPT_USERAGENT => 'cistern-php',
         ]);
-        if ($unix) {
-            curl_setopt($curl, \CURLOPT_UNIX_SOCKET_PATH, substr($request->server, 5));
+        if ($unix !== '') {
+            curl_setopt($curl, \CURLOPT_UNIX_SOCKET_PATH, $unix);
         }
-        if ($this->tlsCaFile !== null) {
+        if ($this->tlsCaFile !== null && $this->tlsCaFile !== '') {
             curl_setopt($curl, \CURLOPT_CAINFO, $this->tlsCaFile);
         }
     }
@@ -195,9 +202,8 @@ final class CurlTransport implements Transport
                 curl_multi_select($multi, min(1.0, $end - $now));
             }
             $lost = microtime(true) - $moved;
-            $info = curl_multi_info_read($multi);
 
-            return [$info === false ? \CURLE_OK : $info['result'], (string) curl_multi_getcontent($curl), $lost];
+            return [self::result($multi), (string) curl_multi_getcontent($curl), $lost];
         } finally {
             curl_multi_remove_handle($multi, $curl);
             curl_multi_close($multi);
@@ -222,11 +228,7 @@ final class CurlTransport implements Transport
         if ($pid === $this->pid) {
             return;
         }
-        foreach ([$this->easy, $this->share] as $handle) {
-            if ($handle !== null) {
-                self::$abandoned[] = $handle;
-            }
-        }
+        Abandoned::keep($this->easy, $this->share);
         $this->easy = null;
         $this->share = null;
         $this->pid = $pid;

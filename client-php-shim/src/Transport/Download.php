@@ -25,8 +25,6 @@ final class Download
     private int $given = 0;
     /** Seconds that reading has waited, in all. */
     private float $waited = 0.0;
-    /** @var list<object> */
-    private static array $abandoned = [];
 
     /**
      * @internal made by CurlTransport
@@ -46,9 +44,9 @@ final class Download
         ]);
         $this->multi = curl_multi_init();
         curl_multi_add_handle($this->multi, $curl);
-        $this->pump(static fn (): bool => $lines->complete);
+        $this->pump(true);
         $body = '';
-        if ($lines->status >= 400) {
+        if ($lines->isError()) {
             while (\strlen($body) < self::ERROR_BYTES && ($more = $this->read(8192)) !== '') {
                 $body .= $more;
             }
@@ -78,7 +76,7 @@ final class Download
     public function read(int $length): string
     {
         if ($this->buffer->length() === 0) {
-            $this->pump(fn (): bool => $this->buffer->length() > 0);
+            $this->pump(false);
         }
         $bytes = $this->buffer->give($length);
         $this->given += \strlen($bytes);
@@ -95,7 +93,7 @@ final class Download
             return;
         }
         if (!$this->isOurs()) {
-            array_push(self::$abandoned, $this->curl, $this->multi);
+            Abandoned::keep($this->curl, $this->multi);
             $this->attached = false;
 
             return;
@@ -123,14 +121,14 @@ final class Download
     /**
      * Lets curl work until something is there, or the transfer has ended.
      *
-     * @param \Closure(): bool $there
+     * @param bool $head the head is enough
      *
      * @throws TransportFailure
      */
-    private function pump(\Closure $there): void
+    private function pump(bool $head): void
     {
         $started = microtime(true);
-        while ($this->attached && !$there()) {
+        while ($this->attached && !$this->isThere($head)) {
             if ($this->buffer->paused) {
                 $this->buffer->paused = false;
                 curl_pause($this->curl, \CURLPAUSE_CONT);
@@ -138,8 +136,7 @@ final class Download
             curl_multi_exec($this->multi, $running);
             $waited = microtime(true) - $started;
             if ($running === 0) {
-                $info = curl_multi_info_read($this->multi);
-                $code = $info === false ? \CURLE_OK : $info['result'];
+                $code = CurlTransport::result($this->multi);
                 $failure = $code === \CURLE_OK
                     ? null
                     : CurlTransport::failure($this->curl, $code, $this->request, $waited);
@@ -149,17 +146,25 @@ final class Download
                 }
                 break;
             }
-            if ($there()) {
-                break;
-            }
             if ($waited >= $this->request->timeout) {
                 $failure = CurlTransport::failure($this->curl, \CURLE_OPERATION_TIMEOUTED, $this->request, $waited);
                 $this->detach();
                 throw $failure;
             }
-            curl_multi_select($this->multi, min(1.0, $this->request->timeout - $waited));
+            // With something there, the loop ends; without, there is nothing to do until the network moves.
+            if (!$this->isThere($head)) {
+                curl_multi_select($this->multi, min(1.0, $this->request->timeout - $waited));
+            }
         }
         $this->waited += microtime(true) - $started;
+    }
+
+    /**
+     * @phpstan-impure curl's callbacks change it
+     */
+    private function isThere(bool $head): bool
+    {
+        return $head ? $this->lines->complete : $this->buffer->length() > 0;
     }
 
     private function detach(): void

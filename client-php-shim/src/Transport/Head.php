@@ -16,6 +16,11 @@ final class Head
     /** @var array<string, string> */
     public array $headers = [];
 
+    public function isError(): bool
+    {
+        return $this->status >= 400;
+    }
+
     /**
      * Fits CURLOPT_HEADERFUNCTION.
      */

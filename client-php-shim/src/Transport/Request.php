@@ -12,8 +12,9 @@ use Cistern\Exception\InvalidRequest;
 final class Request
 {
     /**
-     * @param string                $server  http://host:port, https://host or unix:/path/of.sock
-     * @param string                $target  path and query, encoded
+     * @param non-empty-string $method
+     * @param string $server http://host:port, https://host or unix:/path/of.sock
+     * @param string $target path and query, encoded
      * @param array<string, string> $headers by name
      *
      * @throws InvalidRequest if a header cannot be sent

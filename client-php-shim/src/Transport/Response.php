@@ -11,7 +11,7 @@ final class Response
 {
     /**
      * @param array<string, string> $headers by name in lower case
-     * @param float                 $waited  seconds in which no body moved
+     * @param float $waited seconds in which no body moved
      */
     public function __construct(
         public readonly int $status,

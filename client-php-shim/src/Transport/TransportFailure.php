@@ -10,8 +10,8 @@ namespace Cistern\Transport;
 final class TransportFailure extends \RuntimeException
 {
     /**
-     * @param bool  $hung   the server did not answer in time, as opposed to refusing or closing the connection
-     * @param bool  $sent   the server may have got the request
+     * @param bool $hung the server did not answer in time, as opposed to refusing or closing the connection
+     * @param bool $sent the server may have got the request
      * @param float $waited seconds that were lost
      */
     public function __construct(

@@ -2,14 +2,17 @@
 // The `cistern` command. Cistern is TypeScript that Node runs as it is, which Node can do from 22.18 on. Under an older
 // one this file starts itself again with the Node that the npm package `node` brought along. Hence plain JavaScript.
 import { spawn } from 'node:child_process';
-import { createRequire } from 'node:module';
+import module, { createRequire } from 'node:module';
 import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const [major, minor] = process.versions.node.split('.').map(Number);
-if (major > 22 || (major === 22 && minor >= 18)) await import('../main.ts');
-else startAgain();
+if (major > 22 || (major === 22 && minor >= 18)) {
+  // Stripping the types at every start would take longer than most commands do.
+  module.enableCompileCache(fileURLToPath(new URL('../../node_modules/.cache/node', import.meta.url)));
+  await import('../main.ts');
+} else startAgain();
 
 function startAgain() {
   const require = createRequire(import.meta.url);

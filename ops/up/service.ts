@@ -25,6 +25,11 @@ export interface ServiceOptions {
   logFile: string;
 }
 
+// Buffers of a stream die young. With a small young generation the collector comes before there are many of them:
+// 50 MB less at the peak, and no slower (docs/benchmarks.md).
+const NODE_FLAGS = ['--max-semi-space-size=4'];
+// Without it every start would strip the types from all modules anew: half of its time, and 20 MB.
+const COMPILE_CACHE = new URL('../../node_modules/.cache/node', import.meta.url).pathname;
 const LISTEN_MS = 60_000;
 // Longer than a service gives itself (lifecycle.ts).
 const GRACE_MS = 35_000;
@@ -37,8 +42,13 @@ const LOG_BYTES = 16 * 1024 * 1024;
 export async function startService(options: ServiceOptions): Promise<Instance> {
   const log = openLog(options.logFile);
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('CISTERN_'));
-  const child = spawn(process.execPath, [options.main], {
-    env: { ...Object.fromEntries(inherited), ...options.env, CISTERN_PARENT: 'stdin' },
+  const child = spawn(process.execPath, [...NODE_FLAGS, options.main], {
+    env: {
+      NODE_COMPILE_CACHE: COMPILE_CACHE,
+      ...Object.fromEntries(inherited),
+      ...options.env,
+      CISTERN_PARENT: 'stdin',
+    },
     // In a process group of its own: a Ctrl-C is for us, and we stop the services in order.
     detached: true,
     stdio: ['pipe', 'pipe', log.fd],

@@ -13,132 +13,84 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { type Cluster, startCluster } from '../support/cluster.ts';
 import { createDatabase, type TestDatabase } from '../support/postgres.ts';
-import { giveToPool, WebHead } from '../support/web-head.ts';
+import { giveToPool } from '../support/web-head.ts';
 import type { CodeBase } from './code-base.ts';
-import { APACHE, NGINX } from './recipes.ts';
-
-/** The ways to serve the site that are tested. */
-export const SERVERS = ['nginx', 'Apache'] as const;
-export type Server = (typeof SERVERS)[number];
+import { Head } from './head.ts';
 
 const PHP_SCRIPTS = new URL('php/', import.meta.url).pathname;
 const PACKAGE = new URL('../../client-php-shim/', import.meta.url).pathname;
 const PACKAGE_PLACE = 'vendor/cistern/cistern';
-const HASH_SALT = 'a-hash-salt-for-tests-that-all-heads-share';
-// More than the 600 MiB of the largest upload.
-const UPLOAD_LIMITS = { upload_max_filesize: '700M', post_max_size: '710M', max_execution_time: '300' };
+
+// Long enough for a busy machine not to look like a dead one, short enough to wait for.
+const CLUSTER = { trackers: 2, nodes: 3, devices: 1, env: { tracker: { CISTERN_DOWN_SECONDS: '5' } } };
 
 export interface RigOptions {
   code: CodeBase;
-  /** PHP for the end of each head's settings.php. */
-  settings?: string;
-  profile?: string;
-  /** Instead of an empty one on the tests' server. */
-  database?: TestDatabase;
-}
-
-export class Head extends WebHead {
-  readonly database: string;
-  readonly urls = new Map<Server, string>();
-
-  constructor(name: string, directory: string, code: CodeBase, database: string) {
-    const documentRoot = join(directory, 'code', code.documentRoot);
-    super({ name, directory, documentRoot, ini: UPLOAD_LIMITS, children: 8 });
-    this.database = database;
-  }
-
-  url(server: Server): string {
-    const url = this.urls.get(server);
-    if (url === undefined) throw new Error(`head ${this.name} has no ${server}`);
-    return url;
-  }
-
-  /** Writes settings.php; `more` is PHP for its end. */
-  configure(more: string): void {
-    const { username, password, hostname, port, pathname } = new URL(this.database);
-    const connection = { driver: 'pgsql', namespace: 'Drupal\\pgsql\\Driver\\Database\\pgsql' };
-    const access = {
-      username,
-      password: decodeURIComponent(password),
-      host: hostname,
-      port,
-      database: pathname.slice(1),
-    };
-    const text = (value: string) => `'${value.replace(/[\\']/g, '\\$&')}'`;
-    const pairs = Object.entries({
-      ...connection,
-      ...access,
-      autoload: 'core/modules/pgsql/src/Driver/Database/pgsql/',
-    });
-    const lines = [
-      '<?php',
-      `$databases['default']['default'] = [${pairs.map(([key, value]) => `'${key}' => ${text(value)}`).join(', ')}];`,
-      `$settings['hash_salt'] = ${text(HASH_SALT)};`,
-      `$settings['config_sync_directory'] = ${text(this.makeDirectory('sync'))};`,
-      `$settings['file_private_path'] = ${text(this.makeDirectory('private'))};`,
-      `$settings['file_temp_path'] = ${text(join(this.directory, 'tmp'))};`,
-      `$settings['php_storage']['twig']['directory'] = ${text(this.makeDirectory('twig'))};`,
-      "$settings['trusted_host_patterns'] = ['^127\\.0\\.0\\.1$'];",
-      "$settings['skip_permissions_hardening'] = true;",
-      more,
-    ];
-    const file = join(this.documentRoot, 'sites/default/settings.php');
-    rmSync(file, { force: true });
-    writeFileSync(file, `${lines.join('\n')}\n`);
-    chmodSync(file, 0o444);
-  }
-
-  /** Runs one of the rig's PHP scripts, or PHP code on the booted site. */
-  script(name: string, args: string[] = []): string {
-    return this.php([join(this.directory, 'scripts', name), ...args]);
-  }
-
-  /** Runs PHP code on the booted site; returns what it printed. */
-  run(code: string): string {
-    return this.script('run.php', [code]);
-  }
-
-  async start(): Promise<void> {
-    await this.startPhp();
-    this.urls.set('nginx', await this.startNginx('drupal', NGINX));
-    this.urls.set('Apache', await this.startApache('drupal', APACHE));
-  }
+  /** Whether the site's files are in a cluster; else each head keeps its own, as Drupal does. */
+  takeOver: boolean;
+  /** Makes empty databases; those of the tests' server unless told otherwise. */
+  makeDatabase?: () => Promise<TestDatabase>;
 }
 
 export class Rig {
   readonly heads: [Head, Head];
   readonly #root: string;
   readonly #database: TestDatabase;
+  readonly #cluster: Cluster | undefined;
 
-  private constructor(root: string, database: TestDatabase, heads: [Head, Head]) {
+  private constructor(
+    root: string,
+    database: TestDatabase,
+    cluster: Cluster | undefined,
+    heads: [Head, Head],
+  ) {
     this.#root = root;
     this.#database = database;
+    this.#cluster = cluster;
     this.heads = heads;
   }
 
   /** Builds the heads, installs the site on the first one, and starts all servers. */
-  static async build({ code, settings = '', profile = 'standard', ...rest }: RigOptions): Promise<Rig> {
+  static async build({ code, takeOver, makeDatabase = createDatabase }: RigOptions): Promise<Rig> {
     const root = mkdtempSync(join(tmpdir(), 'cistern-drupal-'));
     chmodSync(root, 0o755);
-    const database = rest.database ?? (await createDatabase());
+    const database = await makeDatabase();
+    const cluster = takeOver
+      ? await startCluster({ ...CLUSTER, database: (await makeDatabase()).url })
+      : undefined;
     const template = join(root, 'template');
     prepareCode(code, template);
     const build = (name: string) => buildHead(name, join(root, name), template, code, database.url);
-    const rig = new Rig(root, database, [build('a'), build('b')]);
+    const rig = new Rig(root, database, cluster, [build('a'), build('b')]);
     try {
-      for (const head of rig.heads) head.configure(settings);
+      for (const head of rig.heads) head.configure(rig.takeOverLine());
       const [first] = rig.heads;
-      first.script('install.php', [profile]);
-      if (profile === 'standard') first.script('site.php');
-      for (const head of rig.heads) await head.start();
+      first.script('install.php', ['standard']);
+      first.script('site.php');
+      for (const head of rig.heads) await head.start(cluster);
       return rig;
     } catch (error) {
-      const { stdout = '', stderr = '' } = error as { stdout?: string; stderr?: string };
-      process.stderr.write(`${stdout.slice(-4_000)}\n${stderr.slice(-4_000)}\n${rig.logs()}\n`);
+      process.stderr.write(`${rig.logs()}\n`);
       await rig.stop();
       throw error;
     }
+  }
+
+  get cluster(): Cluster {
+    if (this.#cluster === undefined) throw new Error('this site is not on Cistern');
+    return this.#cluster;
+  }
+
+  /** The line of settings.php that puts the site's files into the cluster; empty if they are not to be there. */
+  takeOverLine(): string {
+    if (this.#cluster === undefined) return '';
+    const { trackers, domain, token } = this.#cluster;
+    const urls = trackers.map(({ url }) => `'${url}'`).join(', ');
+    const settings = `trackers: [${urls}], domain: '${domain}', token: '${token}'`;
+    const xAccel = "x_accel: $_SERVER['CISTERN_X_ACCEL'] ?? ''";
+    return `\\Cistern\\Drupal\\TakeOver::apply($settings, $app_root, $site_path, ${settings}, ${xAccel});`;
   }
 
   logs(): string {
@@ -147,6 +99,7 @@ export class Rig {
 
   async stop(): Promise<void> {
     await Promise.all(this.heads.map((head) => head.stop()));
+    await this.#cluster?.stop();
     await this.#database.drop();
     rmSync(this.#root, { recursive: true, force: true });
   }

@@ -3,7 +3,7 @@
 /**
  * @file
  * Makes the installed standard profile into the site that the scenarios use: media with its library, fields for
- * private and for huge files, and an editor who may do with content and files what editors do.
+ * private and for huge files, and two editors who may do with content and files what editors do.
  */
 
 declare(strict_types=1);
@@ -49,9 +49,9 @@ $editor = Role::create(['id' => 'editor', 'label' => 'Editor']);
 foreach (
     [
         'access administration pages', 'access content overview', 'access files overview', 'access media overview',
-        'administer nodes', 'bypass node access', 'create image media', 'create url aliases', 'delete any file',
-        'use text format basic_html', 'use text format full_html', 'view own unpublished content', 'view media',
-        'view the administration theme', 'delete any media', 'update any media',
+        'administer nodes', 'create article content', 'edit own article content', 'delete own article content',
+        'create image media', 'delete any file', 'use text format basic_html', 'view own unpublished content',
+        'view media', 'view the administration theme',
     ] as $permission
 ) {
     $editor->grantPermission($permission);

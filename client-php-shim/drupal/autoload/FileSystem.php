@@ -73,6 +73,7 @@ class FileSystem extends CoreFileSystem {
       throw $this->writeFailure("The uploaded file could not be stored as '$uri'.", $e);
     }
     unlink($filename);
+    $this->store->noticeWrite();
     return TRUE;
   }
 
@@ -93,7 +94,7 @@ class FileSystem extends CoreFileSystem {
    * {@inheritdoc}
    */
   public function copy($source, $destination, /* FileExists */$fileExists = FileExists::Rename) {
-    $fileExists = $this->fileExists($fileExists, __METHOD__);
+    $fileExists = $this->fileExists($fileExists, __FUNCTION__);
     if (!$this->isRemote($destination)) {
       return $this->store->strictly(fn() => parent::copy($source, $destination, $fileExists));
     }
@@ -104,7 +105,7 @@ class FileSystem extends CoreFileSystem {
    * {@inheritdoc}
    */
   public function move($source, $destination, /* FileExists */$fileExists = FileExists::Rename) {
-    $fileExists = $this->fileExists($fileExists, __METHOD__);
+    $fileExists = $this->fileExists($fileExists, __FUNCTION__);
     if (!$this->isRemote($destination)) {
       return $this->store->strictly(fn() => parent::move($source, $destination, $fileExists));
     }
@@ -119,7 +120,7 @@ class FileSystem extends CoreFileSystem {
    * {@inheritdoc}
    */
   public function saveData($data, $destination, /* FileExists */$fileExists = FileExists::Rename) {
-    $fileExists = $this->fileExists($fileExists, __METHOD__);
+    $fileExists = $this->fileExists($fileExists, __FUNCTION__);
     if (!$this->isRemote($destination)) {
       return parent::saveData($data, $destination, $fileExists);
     }
@@ -138,6 +139,7 @@ class FileSystem extends CoreFileSystem {
     }
     try {
       $this->store->client->delete($this->store->key($path));
+      $this->store->noticeWrite();
     }
     catch (NotFound) {
       // That is the intended result.
@@ -162,6 +164,7 @@ class FileSystem extends CoreFileSystem {
         $this->walk($path, $callback);
       }
       $client->removeDirectory($key, recursive: TRUE);
+      $this->store->noticeWrite();
     }
     catch (NotFound) {
       // That is the intended result.
@@ -189,7 +192,7 @@ class FileSystem extends CoreFileSystem {
    * {@inheritdoc}
    */
   public function getDestinationFilename($destination, /* FileExists */$fileExists) {
-    $fileExists = $this->fileExists($fileExists, __METHOD__);
+    $fileExists = $this->fileExists($fileExists, __FUNCTION__);
     if (!$this->isRemote($destination)) {
       return parent::getDestinationFilename($destination, $fileExists);
     }
@@ -202,8 +205,10 @@ class FileSystem extends CoreFileSystem {
     if ($fileExists === FileExists::Error) {
       return $this->store->stat($destination, fresh: TRUE) === NULL ? $destination : FALSE;
     }
-    $entry = $this->store->stat($destination, fresh: TRUE);
-    $free = $entry === NULL ? $destination : $this->createFilename($basename, $this->dirname($destination));
+    $free = $this->freeNames($destination)->current();
+    if ($free !== $destination && $this->printable($basename) !== $basename) {
+      $free = $this->createFilename($basename, $this->dirname($destination));
+    }
     $this->promised[$free] = TRUE;
     return $free;
   }
@@ -215,9 +220,7 @@ class FileSystem extends CoreFileSystem {
     if (!$this->isRemote($directory)) {
       return parent::createFilename($basename, $directory);
     }
-    foreach ($this->freeNames($this->join($directory, $this->printable($basename))) as $uri) {
-      return $uri;
-    }
+    return $this->freeNames($this->join($directory, $this->printable($basename)))->current();
   }
 
   /**
@@ -246,18 +249,25 @@ class FileSystem extends CoreFileSystem {
    *   The URI that it got.
    */
   private function place(string $source, string $destination, FileExists $fileExists, callable $write, string $done): string {
-    $into_directory = str_ends_with($destination, '/') || $this->isKnownDirectory($destination);
+    $into_directory = str_ends_with($destination, '/') || Store::isRoot($this->store->key($destination));
     $uri = $into_directory ? $this->join($destination, $this->basename($source)) : $destination;
     $this->assertUtf8($this->basename($uri));
     try {
-      $this->assertParent($source, $uri, $done);
+      $names = $fileExists === FileExists::Rename ? $this->namesToTry($uri, $source) : NULL;
+      if (!$this->isKnownParent($source, $uri)) {
+        // The look at the directory takes the names with it.
+        $names?->current();
+        if ($this->store->stat($this->dirname($uri))?->isDirectory !== TRUE) {
+          throw new DirectoryNotReadyException("The specified file '$source' could not be $done because the destination directory '{$this->dirname($uri)}' is not properly configured. This may be caused by a problem with file or directory permissions.");
+        }
+        if (!$into_directory && $this->store->client->known($this->store->key($uri))?->isDirectory === TRUE) {
+          return $this->place($source, $destination . '/', $fileExists, $write, $done);
+        }
+      }
       if ($fileExists === FileExists::Replace && $this->isRemote($source) && $this->store->key($source) === $this->store->key($uri)) {
         throw new FileException("File '$source' could not be copied because it would overwrite itself.");
       }
-      return match ($fileExists) {
-        FileExists::Rename => $this->writeUnique($uri, $write),
-        default => $this->writeOnce($uri, $write, $fileExists === FileExists::Replace),
-      };
+      return $names === NULL ? $this->writeOnce($uri, $write, $fileExists === FileExists::Replace) : $this->writeUnique($names, $write);
     }
     catch (NotFound $e) {
       throw new FileNotExistsException("File '$source' could not be copied because it does not exist.", 0, $e);
@@ -288,55 +298,70 @@ class FileSystem extends CoreFileSystem {
    */
   private function writeOnce(string $uri, callable $write, bool $overwrite): string {
     $entry = $write($this->store->key($uri), $overwrite);
+    $this->store->noticeWrite();
     $this->keepMode($entry);
     return $uri;
   }
 
   /**
-   * Writes to a name or, if it is taken, to the first free one of name_0, name_1 and so on.
+   * Writes to the first name that is free. Another one may take it meanwhile: then the next one.
    *
-   * @param string $uri
-   *   The wanted name.
+   * @param \Generator<int, string> $names
+   *   As freeNames() gives them.
    * @param callable(string, bool): \Cistern\Entry $write
    *   As in place().
    */
-  private function writeUnique(string $uri, callable $write): string {
-    $names = $this->freeNames($uri);
-    // One collision is common and costs no look-up; more are looked up together.
-    $attempts = (function () use ($uri, $names) {
-      yield $uri;
-      yield $this->alternative($uri, 0);
-      yield from $names;
-    })();
-    foreach ($attempts as $attempt) {
+  private function writeUnique(\Generator $names, callable $write): string {
+    while (TRUE) {
       try {
-        return $this->writeOnce($attempt, $write, FALSE);
+        return $this->writeOnce($names->current(), $write, FALSE);
       }
       catch (Conflict $e) {
-        if ($e->problem !== 'precondition-failed' && ($e->problem !== 'is-a-directory' || $attempt === $uri)) {
+        if ($e->problem !== 'precondition-failed') {
           throw $e;
         }
+        $names->next();
       }
     }
-    throw new FileExistsException("No free name was found for '$uri'.");
   }
 
   /**
-   * Free names, best first: the name itself, then name_0, name_1 and so on. Each was free when it was looked up.
+   * Names for a file that is to be created: the wanted one unseen if its directory is known, else all as freeNames().
+   *
+   * @param string $uri
+   *   The wanted name.
+   * @param string $source
+   *   Where the file comes from.
+   *
+   * @return \Generator<int, string>
+   *   URIs.
+   */
+  private function namesToTry(string $uri, string $source): \Generator {
+    if ($this->isKnownParent($source, $uri)) {
+      yield $uri;
+    }
+    yield from $this->freeNames($uri);
+  }
+
+  /**
+   * Free names, best first: the wanted one, then name_0, name_1 and so on. They are looked up a hundred at a time, and
+   * the directory with them.
    *
    * @return \Generator<int, string>
    *   URIs.
    */
   private function freeNames(string $uri): \Generator {
+    $parent = $this->store->key($this->dirname($uri));
     for ($from = -1; TRUE; $from += self::NAMES) {
-      $keys = [];
+      $names = [];
       for ($counter = $from; $counter < $from + self::NAMES; $counter++) {
         $name = $counter < 0 ? $uri : $this->alternative($uri, $counter);
-        $keys[$this->store->key($name)] = $name;
+        $names[$this->store->key($name)] = $name;
       }
-      foreach ($this->store->client->statMany(array_keys($keys), fresh: TRUE) as $key => $entry) {
-        if ($entry === NULL) {
-          yield $keys[$key];
+      $found = $this->store->client->statMany([$parent, ...array_keys($names)], fresh: TRUE);
+      foreach ($names as $key => $name) {
+        if ($found[$key] === NULL) {
+          yield $name;
         }
       }
     }
@@ -399,17 +424,14 @@ class FileSystem extends CoreFileSystem {
   }
 
   /**
-   * Refuses a destination whose directory does not exist, as core does; the store would make it.
+   * Whether the directory of a destination exists, as far as that is known without asking.
    */
-  private function assertParent(string $source, string $uri, string $done): void {
+  private function isKnownParent(string $source, string $uri): bool {
     $parent = $this->dirname($uri);
-    $beside = $this->isRemote($source) ? $this->dirname($source) : NULL;
-    if ($parent === $beside || $this->isImplied($this->store->key($parent))) {
-      return;
-    }
-    if ($this->store->stat($parent)?->isDirectory !== TRUE) {
-      throw new DirectoryNotReadyException("The specified file '$source' could not be $done because the destination directory '$parent' is not properly configured. This may be caused by a problem with file or directory permissions.");
-    }
+    $key = $this->store->key($parent);
+    return $this->isImplied($key)
+      || ($this->isRemote($source) && $parent === $this->dirname($source))
+      || $this->store->client->known($key)?->isDirectory === TRUE;
   }
 
   /**
@@ -417,13 +439,6 @@ class FileSystem extends CoreFileSystem {
    */
   private function isImplied(string $key): bool {
     return Store::isRoot($key) || preg_match('~^[^/]+/styles/~', $key) === 1;
-  }
-
-  /**
-   * Whether this web request knows that a URI is a directory, without asking for it.
-   */
-  private function isKnownDirectory(string $uri): bool {
-    return Store::isRoot($this->store->key($uri));
   }
 
   /**
@@ -508,7 +523,7 @@ class FileSystem extends CoreFileSystem {
    * What happens to a name that is taken; older callers give a number.
    */
   private function fileExists(mixed $fileExists, string $method): FileExists {
-    return $fileExists instanceof FileExists ? $fileExists : FileExists::fromLegacyInt($fileExists, $method);
+    return $fileExists instanceof FileExists ? $fileExists : FileExists::fromLegacyInt($fileExists, CoreFileSystem::class . "::$method");
   }
 
 }

@@ -112,6 +112,7 @@ abstract class RemoteStream extends AbstractStreamWrapper implements StreamWrapp
   public function stream_metadata($path, $option, $value): bool {
     if ($option === STREAM_META_ACCESS && is_dir($path)) {
       self::$directoryModes[$this->store()->key($path)] = $value & 07777;
+      clearstatcache();
       return TRUE;
     }
     return parent::stream_metadata($path, $option, $value);
@@ -141,6 +142,31 @@ abstract class RemoteStream extends AbstractStreamWrapper implements StreamWrapp
       $this->store()->noticeOutage($e);
       throw $e;
     }
+  }
+
+  /**
+   * {@inheritdoc}
+   */
+  public function unlink($path): bool {
+    $this->store()->noticeWrite();
+    return parent::unlink($path);
+  }
+
+  /**
+   * {@inheritdoc}
+   */
+  public function rename($path_from, $path_to): bool {
+    $this->store()->noticeWrite();
+    return parent::rename($path_from, $path_to);
+  }
+
+  /**
+   * {@inheritdoc}
+   */
+  public function mkdir($path, $mode, $options): bool {
+    // A scheme's root is made by what comes first into it.
+    $in_root = substr_count($this->store()->key($path), '/') === 1;
+    return parent::mkdir($path, $mode, $in_root ? $options | STREAM_MKDIR_RECURSIVE : $options);
   }
 
   /**

@@ -213,6 +213,8 @@ final class Store {
    */
   public function noticeWrite(): void {
     $this->lastWrite = time();
+    // PHP remembers what it was told of a file last.
+    clearstatcache();
   }
 
   /**

@@ -57,6 +57,18 @@ abstract class AbstractStreamWrapper
     }
 
     /**
+     * Opens a file. Who overrides this may have its bytes from elsewhere.
+     *
+     * @param string $mode as fopen() has it
+     *
+     * @throws CisternException
+     */
+    protected function open(Client $client, string $key, string $mode): Handle
+    {
+        return Handles::open($client, $key, $mode);
+    }
+
+    /**
      * fopen() and all that opens files.
      *
      * @param string $path
@@ -72,7 +84,7 @@ abstract class AbstractStreamWrapper
 
         return $this->answer('stream_open', $path, $report, function () use ($mode): void {
             [$client, $key] = $this->locate($this->uri);
-            $this->handle = Handles::open($client, $key, $mode);
+            $this->handle = $this->open($client, $key, $mode);
         });
     }
 

@@ -83,10 +83,14 @@ final class FileMiddleware implements HttpKernelInterface {
         return $response;
       }
     }
+    $derivative = preg_match('~^[^/]+/styles/~', $key) === 1;
+    if ($derivative) {
+      $this->store->recent->begin($public ? $key : '');
+    }
     // Drupal changes the request on its way; a second attempt needs it as it was.
     $pristine = clone $request;
     $response = $this->next->handle($request, self::MAIN_REQUEST, $catch);
-    if ($this->isBeingMade($response) && preg_match('~^[^/]+/styles/~', $key)) {
+    if ($derivative && $this->isBeingMade($response)) {
       $response = $this->waitForDerivative($response, $pristine, $key, $public, $catch);
     }
     $outage = $this->store->outage();

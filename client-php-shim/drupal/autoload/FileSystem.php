@@ -110,7 +110,16 @@ class FileSystem extends CoreFileSystem {
       return $this->store->strictly(fn() => parent::move($source, $destination, $fileExists));
     }
     $placed = $this->place($source, $destination, $fileExists, $this->writer($source, 'move'), 'moved');
-    if (!$this->isRemote($source) && !@unlink($this->realpath($source) ?: $source)) {
+    if ($this->isRemote($source)) {
+      return $placed;
+    }
+    $path = $this->realpath($source) ?: $source;
+    $entry = $this->store->client->known($this->store->key($placed));
+    if ($entry !== NULL && $this->store->recent->isKeeping() && ($file = fopen($path, 'rb'))) {
+      $this->store->recent->keep($entry, fn(): string => (string) fread($file, 262144));
+      fclose($file);
+    }
+    if (!@unlink($path)) {
       throw new FileException("The source file '$source' could not be unlinked after copying to '$placed'.");
     }
     return $placed;

@@ -5,11 +5,13 @@ declare(strict_types=1);
 namespace Cistern\Drupal;
 
 use Cistern\AbstractStreamWrapper;
+use Cistern\Client;
 use Cistern\Entry;
 use Cistern\Exception\CisternException;
 use Cistern\Exception\InvalidRequest;
 use Cistern\Exception\Unavailable;
 use Cistern\Stream\FileStat;
+use Cistern\Stream\Handle;
 use Drupal\Core\StreamWrapper\PublicStream as CorePublicStream;
 use Drupal\Core\StreamWrapper\StreamWrapperInterface;
 
@@ -99,7 +101,10 @@ abstract class RemoteStream extends AbstractStreamWrapper implements StreamWrapp
     catch (InvalidRequest) {
       return FALSE;
     }
-    $stat = Store::isRoot($key) ? self::rootStat() : ($this->store()->statOfOpened($path) ?? parent::url_stat($path, $flags));
+    if ($this->store()->recent->isMissing($key)) {
+      return FALSE;
+    }
+    $stat = Store::isRoot($key) ? self::rootStat() : ($this->statInPassing($path, $key) ?? parent::url_stat($path, $flags));
     if ($stat !== FALSE && ($stat['mode'] & 0170000) === 0040000) {
       $stat['mode'] = $stat[2] = 0040000 | (self::$directoryModes[$key] ?? self::DIRECTORY_MODE);
     }
@@ -207,6 +212,38 @@ abstract class RemoteStream extends AbstractStreamWrapper implements StreamWrapp
       throw $failure;
     }
     $this->store()->tolerate($failure);
+  }
+
+  /**
+   * {@inheritdoc}
+   */
+  protected function open(Client $client, string $key, string $mode): Handle {
+    $recent = $this->store()->recent;
+    return !$this->writes && $recent->stat($key) !== NULL ? new RecentImageHandle($recent, $key) : parent::open($client, $key, $mode);
+  }
+
+  /**
+   * What is known of a file, or can be had together with something else; NULL if it is to be asked for.
+   *
+   * @return array<int|string, int>|null
+   *   As PHP's stat().
+   */
+  private function statInPassing(string $uri, string $key): ?array {
+    $store = $this->store();
+    $known = $store->statOfOpened($uri) ?? $store->recent->stat($key);
+    if ($known !== NULL) {
+      return $known;
+    }
+    [, $directory, $style, $rest] = explode('/', $key, 4) + ['', '', '', ''];
+    if ($directory !== 'styles' && Store::isImage($key) && $store->recent->isKeeping()) {
+      // The original of a derivative: who looks whether it is there wants it next.
+      $store->recent->fetch($store->client, $key);
+      return $store->recent->stat($key);
+    }
+    if ($directory === 'styles' && $style !== '' && $rest === '') {
+      $store->lookUpStyle($style);
+    }
+    return NULL;
   }
 
   /**

@@ -35,6 +35,11 @@ final class Store {
   public readonly Client $client;
 
   /**
+   * Images of a request for a derivative.
+   */
+  public readonly RecentImages $recent;
+
+  /**
    * How many operations are under way that must not take an outage for an absence.
    */
   private int $strict = 0;
@@ -58,6 +63,7 @@ final class Store {
 
   public function __construct(public readonly Options $options) {
     $connection = $options->client;
+    $this->recent = new RecentImages();
     $this->client = self::$clients[serialize([$connection->trackers, $connection->domain, $connection->prefix])] ??= new Client($connection);
   }
 
@@ -66,6 +72,7 @@ final class Store {
    */
   public function beginRequest(): void {
     $this->client->beginRequest();
+    $this->recent->end();
     $this->outage = NULL;
     $this->lastWrite = NULL;
     $this->strict = 0;
@@ -192,7 +199,7 @@ final class Store {
    *   What is known of it, but for its mode.
    */
   public function noticeOpened(string $uri, array|false $stat): void {
-    if (preg_match('/\.(?:jpe?g|png|gif|webp|avif)$/i', $uri)) {
+    if (self::isImage($uri)) {
       $this->opened = [$uri, $this->client->calls(), $stat];
     }
   }
@@ -209,10 +216,31 @@ final class Store {
   }
 
   /**
+   * Looks up the directories of an image style in all schemes: core asks for each, one after the other, to empty them.
+   */
+  public function lookUpStyle(string $style): void {
+    $schemes = array_filter(['public', 'private', 'cistern'], $this->options->takesOver(...));
+    try {
+      $this->client->statMany(array_map(fn(string $scheme): string => "$scheme/styles/$style", $schemes));
+    }
+    catch (Unavailable) {
+      // The look-up that wanted one of them will say so.
+    }
+  }
+
+  /**
+   * Whether a name is an image's.
+   */
+  public static function isImage(string $name): bool {
+    return preg_match('/\.(?:jpe?g|png|gif|webp|avif)$/i', $name) === 1;
+  }
+
+  /**
    * A write was done.
    */
   public function noticeWrite(): void {
     $this->lastWrite = time();
+    $this->recent->forget();
     // PHP remembers what it was told of a file last.
     clearstatcache();
   }

@@ -164,6 +164,7 @@ TypesConfig /etc/mime.types
 ServerName 127.0.0.1
 Listen 127.0.0.1:${port}
 <Directory />
+  AllowOverride None
   Require all denied
 </Directory>
 <VirtualHost 127.0.0.1:${port}>

@@ -85,7 +85,7 @@ final class FileMiddleware implements HttpKernelInterface {
     }
     $derivative = preg_match('~^[^/]+/styles/~', $key) === 1;
     if ($derivative) {
-      $this->store->recent->begin($public ? $key : '');
+      $this->store->recent->begin($key, $public);
     }
     // Drupal changes the request on its way; a second attempt needs it as it was.
     $pristine = clone $request;

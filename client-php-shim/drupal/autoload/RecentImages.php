@@ -6,7 +6,8 @@ namespace Cistern\Drupal;
 
 use Cistern\Client;
 use Cistern\Entry;
-use Cistern\Exception\CisternException;
+use Cistern\Exception\Conflict;
+use Cistern\Exception\NotFound;
 use Cistern\Stream\FileStat;
 
 /**
@@ -24,6 +25,11 @@ final class RecentImages {
   private const MEMORY = 2097152;
 
   /**
+   * A name to which an image style has added the extension of another format.
+   */
+  private const CONVERTED = '/^(.+\.(?:jpe?g|png|gif|webp|avif))\.(?:jpe?g|png|gif|webp|avif)$/i';
+
+  /**
    * Whether this request makes a derivative.
    */
   private bool $keeping = FALSE;
@@ -37,16 +43,27 @@ final class RecentImages {
   private array $images = [];
 
   /**
-   * The derivative that was found missing just now: core's first look needs no other answer, its second one does.
+   * Its key.
    */
-  private ?string $missing = NULL;
+  private string $derivative = '';
 
   /**
-   * A request for a derivative begins, which is missing.
+   * Whether it was found missing just now: core's first look needs no other answer; its second one, under a lock, does.
    */
-  public function begin(string $missing): void {
+  private bool $missing = FALSE;
+
+  /**
+   * A request for a derivative begins.
+   *
+   * @param string $derivative
+   *   Its key.
+   * @param bool $missing
+   *   Whether it was found missing just now.
+   */
+  public function begin(string $derivative, bool $missing): void {
     $this->forget();
     $this->keeping = TRUE;
+    $this->derivative = $derivative;
     $this->missing = $missing;
   }
 
@@ -55,8 +72,8 @@ final class RecentImages {
    */
   public function end(): void {
     $this->forget();
-    $this->keeping = FALSE;
-    $this->missing = NULL;
+    $this->keeping = $this->missing = FALSE;
+    $this->derivative = '';
   }
 
   /**
@@ -70,10 +87,10 @@ final class RecentImages {
    * Whether a key was found missing just now; says so once.
    */
   public function isMissing(string $key): bool {
-    if ($this->missing !== $key) {
+    if (!$this->missing || $this->derivative !== $key) {
       return FALSE;
     }
-    $this->missing = NULL;
+    $this->missing = FALSE;
     return TRUE;
   }
 
@@ -99,17 +116,29 @@ final class RecentImages {
   }
 
   /**
-   * Fetches an image to keep it. It is not kept if that fails; who wants it then hears why.
+   * Fetches the original of the derivative, of which core asks only whether it is there: it wants its bytes next.
+   *
+   * @return array<int|string, int>|false|null
+   *   As PHP's stat(); FALSE if there is none; NULL if it is to be asked for.
    */
-  public function fetch(Client $client, string $key): void {
+  public function statOfOriginal(Client $client, string $key): array|false|null {
+    if (preg_match(self::CONVERTED, $key, $match) && $client->known($match[1]) === NULL) {
+      // cat.png.webp is either an original or made of cat.png. One look tells, and whether the derivative is there by now.
+      $client->statMany(array_filter([$key, $match[1], $this->derivative]));
+      return NULL;
+    }
     try {
       $stream = $client->open($key, whole: TRUE);
-      $this->keep($stream->entry, fn(): string => $stream->read(262144));
-      $stream->close();
     }
-    catch (CisternException) {
-      // It is asked for again.
+    catch (NotFound) {
+      return FALSE;
     }
+    catch (Conflict) {
+      return NULL;
+    }
+    $this->keep($stream->entry, fn(): string => $stream->read(262144));
+    $stream->close();
+    return FileStat::of($stream->entry);
   }
 
   /**

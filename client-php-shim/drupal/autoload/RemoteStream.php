@@ -225,10 +225,10 @@ abstract class RemoteStream extends AbstractStreamWrapper implements StreamWrapp
   /**
    * What is known of a file, or can be had together with something else; NULL if it is to be asked for.
    *
-   * @return array<int|string, int>|null
+   * @return array<int|string, int>|false|null
    *   As PHP's stat().
    */
-  private function statInPassing(string $uri, string $key): ?array {
+  private function statInPassing(string $uri, string $key): array|false|null {
     $store = $this->store();
     $known = $store->statOfOpened($uri) ?? $store->recent->stat($key);
     if ($known !== NULL) {
@@ -236,9 +236,7 @@ abstract class RemoteStream extends AbstractStreamWrapper implements StreamWrapp
     }
     [, $directory, $style, $rest] = explode('/', $key, 4) + ['', '', '', ''];
     if ($directory !== 'styles' && Store::isImage($key) && $store->recent->isKeeping()) {
-      // The original of a derivative: who looks whether it is there wants it next.
-      $store->recent->fetch($store->client, $key);
-      return $store->recent->stat($key);
+      return $store->recent->statOfOriginal($store->client, $key);
     }
     if ($directory === 'styles' && $style !== '' && $rest === '') {
       $store->lookUpStyle($style);

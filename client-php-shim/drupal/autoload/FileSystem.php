@@ -79,6 +79,16 @@ class FileSystem extends CoreFileSystem {
 
   /**
    * {@inheritdoc}
+   *
+   * A scheme's root is its own path: core's file migrations and many modules ask for realpath('public://'), to look at
+   * it and to put names behind it, which then work. Below it there is no path, as for every remote file.
+   */
+  public function realpath($uri) {
+    return $this->isRemote($uri) && Store::isRoot($this->store->key($uri)) ? strstr($uri, '://', TRUE) . '://' : parent::realpath($uri);
+  }
+
+  /**
+   * {@inheritdoc}
    */
   public function tempnam($directory, $prefix) {
     if (!$this->isRemote($directory)) {

@@ -72,7 +72,7 @@ final class FileResponder {
     $headers = $response->headers;
     $this->secure($response, (string) $headers->get('Content-Type'));
     $location = $this->store->options->xAccel();
-    if ($location === '') {
+    if ($location === '' || !str_starts_with($uri, 'private://')) {
       return $response;
     }
     $key = $this->store->fullKey($uri);

@@ -50,6 +50,11 @@ final class Store {
   private ?Unavailable $outage = NULL;
 
   /**
+   * Whether an outage was tolerated, and the log knows it.
+   */
+  private bool $tolerated = FALSE;
+
+  /**
    * The image that was opened last: its URI, how many requests had been made by then, and its stat.
    *
    * @var array{string, int, array<int|string, int>|false}
@@ -75,6 +80,7 @@ final class Store {
     $this->recent->end();
     $this->outage = NULL;
     $this->lastWrite = NULL;
+    $this->tolerated = FALSE;
     $this->strict = 0;
   }
 
@@ -167,7 +173,10 @@ final class Store {
     if ($this->strict > 0 || !$builds_page) {
       throw $failure;
     }
-    self::log('warning', 'A page is shown without files that cannot be looked at: {why}', ['why' => $failure->getMessage()]);
+    if (!$this->tolerated) {
+      $this->tolerated = TRUE;
+      self::log('warning', 'A page is shown without files that cannot be looked at: {why}', ['why' => $failure->getMessage()]);
+    }
     \Drupal::service('page_cache_kill_switch')->trigger();
     $renderer = \Drupal::service('renderer');
     if ($renderer->hasRenderContext()) {

@@ -21,12 +21,14 @@ class NginxSnippet {
    * @param string $base_path
    *   The sub-directory that the site is installed in, '' for none.
    * @param string $token
-   *   A token for reading only; '': a word to replace.
+   *   A token for reading public files; '': a word to replace.
+   * @param string $private_token
+   *   A token for reading private files; '': a word to replace.
    *
    * @throws \RuntimeException
    *   If there is nothing to print, with why.
    */
-  public function render(string $base_path = '', string $token = ''): string {
+  public function render(string $base_path = '', string $token = '', string $private_token = ''): string {
     if ($this->store?->options->takesOver('public') !== TRUE) {
       throw new \RuntimeException("This site's public files are not in Cistern: its settings.php does not say so.");
     }
@@ -34,13 +36,18 @@ class NginxSnippet {
     $client = $this->store->options->client;
     $values = [
       'CISTERN_TOKEN' => $token ?: 'CISTERN_TOKEN',
+      'CISTERN_PRIVATE_TOKEN' => $private_token ?: 'CISTERN_PRIVATE_TOKEN',
+      'CISTERN_MAX_AGE' => (string) $this->store->options->maxAge(),
+      '/_cistern/' => $this->store->options->xAccel() ?: '/_cistern/',
       'FILES_PATH' => "$base/" . PublicStream::basePath(),
       'FRONT_CONTROLLER' => "$base/index.php",
       'CISTERN_DOMAIN' => rawurlencode($client->domain),
       'CISTERN_PREFIX' => implode('/', array_map('rawurlencode', explode('/', $this->store->fullKey('public://')))),
     ];
-    $http = preg_replace('/^( *server )CISTERN_TRACKER( .*)$/m', $this->servers($client->trackers), $this->template('cistern-http.conf'));
-    return strtr($http, $values) . "\n" . strtr($this->template('cistern-server.conf'), $values);
+    $http = (string) preg_replace('/^( *server )CISTERN_TRACKER( .*)$/m', $this->servers($client->trackers), $this->template('cistern-http.conf'));
+    $lines = explode("\n", $http . "\n" . $this->template('cistern-server.conf'));
+    // Comments name the words that stand for values.
+    return implode("\n", array_map(fn(string $line): string => str_starts_with(ltrim($line), '#') ? $line : strtr($line, $values), $lines));
   }
 
   /**

@@ -74,10 +74,11 @@ final class CisternCommands extends DrushCommands {
    */
   #[CLI\Command(name: 'cistern:nginx')]
   #[CLI\Option(name: 'base-path', description: "The site's sub-directory, if it is installed in one: /blog")]
-  #[CLI\Option(name: 'token', description: 'A token for reading only, bound to the prefix of the public files.')]
+  #[CLI\Option(name: 'token', description: 'A token for reading, bound to the prefix of the public files.')]
+  #[CLI\Option(name: 'private-token', description: 'A token for reading, bound to the prefix of the private files.')]
   #[CLI\Usage(name: 'drush cistern:nginx > /etc/nginx/snippets/cistern.conf', description: 'Then include it in the server block.')]
-  public function nginx(array $options = ['base-path' => '', 'token' => '']): string {
-    return $this->nginx->render((string) $options['base-path'], (string) $options['token']);
+  public function nginx(array $options = ['base-path' => '', 'token' => '', 'private-token' => '']): string {
+    return $this->nginx->render((string) $options['base-path'], (string) $options['token'], (string) $options['private-token']);
   }
 
   /**

@@ -1,0 +1,113 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Cistern\Drupal;
+
+use Drupal\Component\Utility\Unicode;
+use Drupal\Core\File\Exception\FileException;
+
+/**
+ * The part of FileSystem that knows names: which are free, and which directories need no look.
+ */
+trait RemoteNames {
+
+  /**
+   * How many alternative names are looked up in one request.
+   */
+  private int $namesAtOnce = 100;
+
+  /**
+   * Names for a file that is to be created: the wanted one unseen if its directory is known, else all as freeNames().
+   *
+   * @param string $uri
+   *   The wanted name.
+   * @param string $source
+   *   Where the file comes from.
+   *
+   * @return \Generator<int, string>
+   *   URIs.
+   */
+  private function namesToTry(string $uri, string $source): \Generator {
+    if ($this->isKnownParent($source, $uri)) {
+      yield $uri;
+    }
+    yield from $this->freeNames($uri);
+  }
+
+  /**
+   * Free names, best first: the wanted one, then name_0, name_1 and so on. They are looked up a hundred at a time, and
+   * the directory with them.
+   *
+   * @return \Generator<int, string>
+   *   URIs.
+   */
+  private function freeNames(string $uri): \Generator {
+    $parent = $this->store->key($this->dirname($uri));
+    for ($from = -1; TRUE; $from += $this->namesAtOnce) {
+      $names = [];
+      for ($counter = $from; $counter < $from + $this->namesAtOnce; $counter++) {
+        $name = $counter < 0 ? $uri : $this->alternative($uri, $counter);
+        $names[$this->store->key($name)] = $name;
+      }
+      $found = $this->store->client->statMany([$parent, ...array_keys($names)], fresh: TRUE);
+      foreach ($names as $key => $name) {
+        if ($found[$key] === NULL) {
+          yield $name;
+        }
+      }
+    }
+  }
+
+  /**
+   * The name as core changes it: cat.jpg becomes cat_0.jpg.
+   */
+  private function alternative(string $uri, int $counter): string {
+    $slash = (int) strrpos($uri, '/');
+    $dot = strrpos($uri, '.');
+    return $dot !== FALSE && $dot > $slash ? substr($uri, 0, $dot) . "_$counter" . substr($uri, $dot) : "{$uri}_$counter";
+  }
+
+  /**
+   * Whether the directory of a destination exists, as far as that is known without asking.
+   */
+  private function isKnownParent(string $source, string $uri): bool {
+    $parent = $this->dirname($uri);
+    $key = $this->store->key($parent);
+    return $this->isImplied($key)
+      || ($this->isRemote($source) && $parent === $this->dirname($source))
+      || $this->store->client->known($key)?->isDirectory === TRUE;
+  }
+
+  /**
+   * Whether a directory needs no look: those of image derivatives come with the first file in them.
+   */
+  private function isImplied(string $key): bool {
+    return Store::isRoot($key) || preg_match('~^[^/]+/styles/~', $key) === 1;
+  }
+
+  /**
+   * Where a file in a directory is; the directory may end with a slash, and may be the root of its scheme.
+   */
+  private function join(string $directory, string $name): string {
+    return $directory . (str_ends_with($directory, '/') ? '' : '/') . $name;
+  }
+
+  /**
+   * A name without control characters, as core makes it.
+   */
+  private function printable(string $basename): string {
+    $this->assertUtf8($basename);
+    return (string) preg_replace('/[\x00-\x1F]/u', '_', $basename);
+  }
+
+  /**
+   * Refuses names that are not UTF-8, as core does.
+   */
+  private function assertUtf8(string $basename): void {
+    if (!Unicode::validateUtf8($basename)) {
+      throw new FileException(sprintf("Invalid filename '%s'", $basename));
+    }
+  }
+
+}

@@ -148,7 +148,7 @@ class FileSystem extends CoreFileSystem {
     }
     try {
       $this->store->client->delete($this->store->key($path));
-      $this->store->noticeWrite();
+      $this->store->noticeWrite(removed: TRUE);
     }
     catch (NotFound) {
       // That is the intended result.
@@ -173,7 +173,7 @@ class FileSystem extends CoreFileSystem {
         $this->walk($path, $callback);
       }
       $client->removeDirectory($key, recursive: TRUE);
-      $this->store->noticeWrite();
+      $this->store->noticeWrite(removed: TRUE);
     }
     catch (NotFound) {
       // That is the intended result.

@@ -239,7 +239,12 @@ abstract class RemoteStream extends AbstractStreamWrapper implements StreamWrapp
       return $store->recent->statOfOriginal($store->client, $key);
     }
     if ($directory === 'styles' && $style !== '' && $rest === '') {
-      $store->lookUpStyle($style);
+      try {
+        return $store->lacksStyle($style, $key) ? FALSE : NULL;
+      }
+      catch (Unavailable) {
+        // Asking for the one will say so.
+      }
     }
     return NULL;
   }

@@ -62,6 +62,13 @@ final class Store {
   private array $opened = ['', 0, FALSE];
 
   /**
+   * The image style that was looked up last, until when that holds, and the directories that it does not have.
+   *
+   * @var array{string, float, list<string>}
+   */
+  private array $style = ['', 0.0, []];
+
+  /**
    * When this web request wrote last.
    */
   private ?int $lastWrite = NULL;
@@ -81,6 +88,7 @@ final class Store {
     $this->outage = NULL;
     $this->lastWrite = NULL;
     $this->tolerated = FALSE;
+    $this->style = ['', 0.0, []];
     $this->strict = 0;
   }
 
@@ -225,16 +233,23 @@ final class Store {
   }
 
   /**
-   * Looks up the directories of an image style in all schemes: core asks for each, one after the other, to empty them.
+   * Whether a scheme has no directory for an image style. All schemes are looked at together: core asks for each, one
+   * after the other, to empty them.
+   *
+   * @param string $style
+   *   The style's name.
+   * @param string $key
+   *   The directory: 'public/styles/medium'.
    */
-  public function lookUpStyle(string $style): void {
-    $schemes = array_filter(['public', 'private', 'cistern'], $this->options->takesOver(...));
-    try {
-      $this->client->statMany(array_map(fn(string $scheme): string => "$scheme/styles/$style", $schemes));
+  public function lacksStyle(string $style, string $key): bool {
+    [$known, $until, $absent] = $this->style;
+    if ($known !== $style || $until < microtime(TRUE)) {
+      $schemes = array_filter(['public', 'private', 'cistern'], $this->options->takesOver(...));
+      $found = $this->client->statMany(array_map(fn(string $scheme): string => "$scheme/styles/$style", $schemes), fresh: TRUE);
+      $absent = array_keys($found, NULL, TRUE);
+      $this->style = [$style, microtime(TRUE) + 1.0, $absent];
     }
-    catch (Unavailable) {
-      // The look-up that wanted one of them will say so.
-    }
+    return in_array($key, $absent, TRUE);
   }
 
   /**
@@ -246,8 +261,14 @@ final class Store {
 
   /**
    * A write was done.
+   *
+   * @param bool $removed
+   *   Whether it only took something away.
    */
-  public function noticeWrite(): void {
+  public function noticeWrite(bool $removed = FALSE): void {
+    if (!$removed) {
+      $this->style = ['', 0.0, []];
+    }
     $this->lastWrite = time();
     $this->recent->forget();
     // PHP remembers what it was told of a file last.

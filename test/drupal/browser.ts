@@ -69,7 +69,8 @@ export class Editor {
     if (article.huge) await this.#addFile('field_huge', article.huge);
     if (article.media) await this.#addMedia(article.media);
     if (article.published === false) await page.uncheck('[name="status[value]"]');
-    await page.click('#edit-submit');
+    // By the keyboard: the editor's balloon closes under a mouse, and the button moves away from it.
+    await page.press('#edit-submit', 'Enter');
     await page.waitForURL(/\/node\/\d+$/, { timeout: 120_000 });
     await this.#expectNoError();
     return new URL(page.url()).pathname;
@@ -90,10 +91,7 @@ export class Editor {
 
   async #addFile(field: string, file: string): Promise<void> {
     await this.page.setInputFiles(`[name="files[${field}_0][]"]`, file);
-    await this.page.waitForSelector(`[name="${field}[0][fids]"]:not([value=""])`, {
-      state: 'attached',
-      timeout: 300_000,
-    });
+    await this.page.waitForSelector(`[name="${field}_0_remove_button"]`, { timeout: 300_000 });
   }
 
   async #addMedia(file: string): Promise<void> {
@@ -109,7 +107,7 @@ export class Editor {
 
   /** Deletes a file for good. */
   async deleteFile(site: string, fid: string): Promise<void> {
-    await this.page.goto(`${site}/file/${fid}/delete`);
+    await this.page.goto(`${site}/file/${fid}/delete?destination=/admin/content/files`);
     await this.page.click('#edit-submit');
     await this.page.waitForLoadState();
     await this.#expectNoError();

@@ -1,7 +1,7 @@
 // Where the tests' Drupal comes from: CISTERN_DRUPAL_ROOT, else the rig's cache directory, into which Composer
 // installs one if it is empty.
-import { execFile } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { execFile, execFileSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -16,6 +16,9 @@ export interface CodeBase {
   documentRoot: string;
   version: string;
 }
+
+const PACKAGE = new URL('../../client-php-shim/', import.meta.url).pathname;
+const PACKAGE_PLACE = 'vendor/cistern/cistern';
 
 /** A code base, or why there is none. */
 export async function findCodeBase(): Promise<CodeBase | string> {
@@ -66,4 +69,29 @@ async function install(directory: string): Promise<CodeBase | string | undefined
     return `no Drupal code base: Composer cannot install drupal/core-recommended ${CORE} (${why.trim()})`;
   }
   return inspect(directory);
+}
+
+/** Makes the code as it would be after `composer require cistern/cistern`. */
+export function prepareCode(code: CodeBase, to: string): void {
+  execFileSync('cp', ['-a', code.directory, to]);
+  // Packages come with all sorts of modes, and the pool's user must be able to read them.
+  execFileSync('chmod', ['-R', 'a+rX', to]);
+  for (const path of ['composer.json', 'src', 'drupal', 'web']) {
+    cpSync(join(PACKAGE, path), join(to, PACKAGE_PLACE, path), { recursive: true });
+  }
+  cpSync(join(PACKAGE, 'drupal/cistern'), join(to, code.documentRoot, 'modules/contrib/cistern'), {
+    recursive: true,
+  });
+  type Autoload = Record<string, string | string[]>;
+  const { autoload } = readJson(join(PACKAGE, 'composer.json')) as { autoload: { 'psr-4': Autoload } };
+  const places = Object.entries(autoload['psr-4']).map(([name, path]) => [name, `${PACKAGE_PLACE}/${path}`]);
+  const project = readJson(join(to, 'composer.json'));
+  const changed = { ...project, autoload: { 'psr-4': Object.fromEntries(places) } };
+  writeFileSync(join(to, 'composer.json'), JSON.stringify(changed));
+  const environment = { ...process.env, COMPOSER_ALLOW_SUPERUSER: '1' };
+  execFileSync('composer', ['dump-autoload', '--quiet', '--no-scripts'], { cwd: to, env: environment });
+}
+
+function readJson(path: string): Record<string, unknown> {
+  return JSON.parse(readFileSync(path, 'utf8'));
 }

@@ -68,12 +68,12 @@ export class Head extends WebHead {
   }
 
   /** Runs one of the rig's PHP scripts, or PHP code on the booted site. */
-  script(name: string, args: string[] = []): string {
+  script(name: string, args: string[] = []): Promise<string> {
     return this.php([join(this.directory, 'scripts', name), ...args]);
   }
 
   /** Runs PHP code on the booted site; returns what it printed. */
-  run(code: string): string {
+  run(code: string): Promise<string> {
     return this.script('run.php', [code]);
   }
 

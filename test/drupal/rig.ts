@@ -1,27 +1,16 @@
 // A Drupal site on two web heads: each with its own copy of the code and its own directories, one PostgreSQL, no
 // shared disk; in front of each its web servers, side by side.
 import { execFileSync } from 'node:child_process';
-import {
-  chmodSync,
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Cluster, startCluster } from '../support/cluster.ts';
 import { createDatabase, type TestDatabase } from '../support/postgres.ts';
 import { giveToPool } from '../support/web-head.ts';
-import type { CodeBase } from './code-base.ts';
+import { type CodeBase, prepareCode } from './code-base.ts';
 import { Head } from './head.ts';
 
 const PHP_SCRIPTS = new URL('php/', import.meta.url).pathname;
-const PACKAGE = new URL('../../client-php-shim/', import.meta.url).pathname;
-const PACKAGE_PLACE = 'vendor/cistern/cistern';
 
 // Long enough for a busy machine not to look like a dead one, short enough to wait for.
 const CLUSTER = { trackers: 2, nodes: 3, devices: 1, env: { tracker: { CISTERN_DOWN_SECONDS: '5' } } };
@@ -67,8 +56,8 @@ export class Rig {
     try {
       for (const head of rig.heads) head.configure(rig.takeOverLine());
       const [first] = rig.heads;
-      first.script('install.php', ['standard']);
-      first.script('site.php');
+      await first.script('install.php', ['standard']);
+      await first.script('site.php');
       for (const head of rig.heads) await head.start(cluster);
       return rig;
     } catch (error) {
@@ -105,29 +94,6 @@ export class Rig {
   }
 }
 
-/** Makes the code as it would be after `composer require cistern/cistern`. */
-function prepareCode(code: CodeBase, to: string): void {
-  execFileSync('cp', ['-a', code.directory, to]);
-  // Packages come with all sorts of modes, and the pool's user must be able to read them.
-  execFileSync('chmod', ['-R', 'a+rX', to]);
-  for (const path of ['composer.json', 'src', 'drupal', 'web']) {
-    if (!existsSync(join(PACKAGE, path))) continue;
-    cpSync(join(PACKAGE, path), join(to, PACKAGE_PLACE, path), { recursive: true });
-  }
-  if (existsSync(join(PACKAGE, 'drupal/cistern')))
-    cpSync(join(PACKAGE, 'drupal/cistern'), join(to, code.documentRoot, 'modules/contrib/cistern'), {
-      recursive: true,
-    });
-  type Autoload = Record<string, string | string[]>;
-  const { autoload } = readJson(join(PACKAGE, 'composer.json')) as { autoload: { 'psr-4': Autoload } };
-  const places = Object.entries(autoload['psr-4']).map(([name, path]) => [name, `${PACKAGE_PLACE}/${path}`]);
-  const project = readJson(join(to, 'composer.json'));
-  const changed = { ...project, autoload: { 'psr-4': Object.fromEntries(places) } };
-  writeFileSync(join(to, 'composer.json'), JSON.stringify(changed));
-  const environment = { ...process.env, COMPOSER_ALLOW_SUPERUSER: '1' };
-  execFileSync('composer', ['dump-autoload', '--quiet', '--no-scripts'], { cwd: to, env: environment });
-}
-
 function buildHead(
   name: string,
   directory: string,
@@ -153,8 +119,4 @@ function link(from: string, to: string): void {
     rmSync(to, { recursive: true, force: true });
     execFileSync('cp', ['-a', from, to]);
   }
-}
-
-function readJson(path: string): Record<string, unknown> {
-  return JSON.parse(readFileSync(path, 'utf8'));
 }

@@ -1,8 +1,9 @@
 // A web head: one php-fpm pool with local directories of its own, and web servers in front of it. As root the
 // pool and the servers run as www-data, as they do on a Debian machine; else as whoever runs the tests.
-import { execFileSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { freePort } from '../../ops/up/ports.ts';
 import { Daemon, findProgram } from './daemon.ts';
 
@@ -74,7 +75,6 @@ export class WebHead {
       error_log: join(directory, 'log/php.log'),
       log_errors: 'on',
       display_errors: 'off',
-      'opcache.enable': 'on',
       'opcache.max_accelerated_files': '20000',
       ...ini,
     };
@@ -188,17 +188,16 @@ Listen 127.0.0.1:${port}
    * Runs PHP on the command line, as the pool's user, in the document root.
    * @throws Error with what it printed, if its exit code is not 0
    */
-  php(args: string[], env: Record<string, string> = {}): string {
+  async php(args: string[], env: Record<string, string> = {}): Promise<string> {
     const prefix = asRoot ? ['runuser', '-u', USER, '--'] : [];
     const temporary = join(this.directory, 'tmp');
     const command = [...prefix, 'php', '-d', `sys_temp_dir=${temporary}`, '-d', 'memory_limit=512M', ...args];
-    return execFileSync(command[0] as string, command.slice(1), {
+    const { stdout } = await promisify(execFile)(command[0] as string, command.slice(1), {
       cwd: this.documentRoot,
       env: { PATH: process.env.PATH, HOME: temporary, LANG: 'C.UTF-8', ...env },
-      encoding: 'utf8',
       maxBuffer: 64 * 1024 * 1024,
-      stdio: ['ignore', 'pipe', 'pipe'],
     });
+    return stdout;
   }
 
   /** What the pool has answered so far. */

@@ -46,6 +46,13 @@ abstract class RemoteStream extends AbstractStreamWrapper implements StreamWrapp
   private bool $writes = FALSE;
 
   /**
+   * What stream_select() looks at.
+   *
+   * @var resource|false|null
+   */
+  private $ready;
+
+  /**
    * {@inheritdoc}
    */
   public static function getType() {
@@ -147,6 +154,16 @@ abstract class RemoteStream extends AbstractStreamWrapper implements StreamWrapp
       $this->store()->noticeOutage($e);
       throw $e;
     }
+  }
+
+  /**
+   * {@inheritdoc}
+   *
+   * @return resource|false
+   *   For stream_select(), something that is always ready, as the bytes are; there is no file descriptor of them.
+   */
+  public function stream_cast($cast_as) {
+    return $cast_as === STREAM_CAST_FOR_SELECT ? $this->ready ??= tmpfile() : FALSE;
   }
 
   /**

@@ -94,7 +94,12 @@ abstract class AbstractStreamWrapper
     public function stream_read($count): string|false
     {
         // An exception leaves PHP's functions; false would make them return what came so far as if it were all.
-        return $this->handle?->read($count) ?? false;
+        $bytes = $this->handle?->read($count) ?? false;
+        if ($bytes === false) {
+            trigger_error("'$this->uri' was not opened for reading.", \E_USER_NOTICE);
+        }
+
+        return $bytes;
     }
 
     /**
@@ -102,7 +107,12 @@ abstract class AbstractStreamWrapper
      */
     public function stream_write($data): int
     {
-        return $this->handle?->write($data) ?? 0;
+        $written = $this->handle?->write($data) ?? 0;
+        if ($written < \strlen($data)) {
+            trigger_error("'$this->uri' takes no bytes: it was not opened for that, or an error came before.", \E_USER_NOTICE);
+        }
+
+        return $written;
     }
 
     public function stream_eof(): bool

@@ -28,7 +28,10 @@ final class Spool
 
     public function __destruct()
     {
-        fclose($this->stream);
+        // At the end of a script PHP may have closed it already.
+        if (\is_resource($this->stream)) {
+            fclose($this->stream);
+        }
     }
 
     /**
@@ -66,11 +69,6 @@ final class Spool
     public function tell(): int
     {
         return (int) ftell($this->stream);
-    }
-
-    public function eof(): bool
-    {
-        return $this->tell() >= $this->size();
     }
 
     public function size(): int

@@ -47,7 +47,7 @@ final class Trackers
         $answer = $this->ask(fn (string $tracker, float $timeout): Response => $this->transport->exchange(
             $request->to($tracker, $timeout),
         ));
-        if ($answer->status >= 300) {
+        if ($answer->status >= 400) {
             throw Problems::exception($answer);
         }
 
@@ -97,7 +97,8 @@ final class Trackers
         $last = null;
         $sent = false;
         // Where nothing works anyway, waiting a little will not help: whoever was there first has waited.
-        $patient = array_filter($this->options->trackers, fn (string $t): bool => !$this->breaker->isSuspect($t)) !== [];
+        $good = array_filter($this->options->trackers, fn (string $one): bool => !$this->breaker->isSuspect($one));
+        $patient = $good !== [];
         $repeats = 0;
         while (true) {
             $tracker = $this->choose($asked);

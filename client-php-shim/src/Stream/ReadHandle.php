@@ -13,6 +13,9 @@ use Cistern\ReadStream;
  */
 final class ReadHandle implements Handle
 {
+    /** As with local files, the end is seen by who reads there. */
+    private bool $ended = false;
+
     /**
      * @param array<int|string, int> $stat
      */
@@ -22,7 +25,10 @@ final class ReadHandle implements Handle
 
     public function read(int $length): string
     {
-        return $this->stream->read($length);
+        $bytes = $this->stream->read($length);
+        $this->ended = $bytes === '';
+
+        return $bytes;
     }
 
     public function write(string $bytes): int
@@ -32,7 +38,7 @@ final class ReadHandle implements Handle
 
     public function eof(): bool
     {
-        return $this->stream->eof();
+        return $this->ended;
     }
 
     public function tell(): int
@@ -42,6 +48,8 @@ final class ReadHandle implements Handle
 
     public function seek(int $offset, int $whence): bool
     {
+        $this->ended = false;
+
         return Positions::seek($this->stream, $offset, $whence);
     }
 

@@ -33,6 +33,8 @@ final class WriteHandle implements Handle
     /** Where in the spool begins what was appended. */
     private int $appendedAt = 0;
     private bool $truncated = false;
+    /** As with local files, the end is seen by who reads there. */
+    private bool $ended = false;
 
     /**
      * @param Entry|null $base what was there
@@ -104,7 +106,13 @@ final class WriteHandle implements Handle
 
     public function read(int $length): string|false
     {
-        return $this->readable ? $this->spool->read($length) : false;
+        if (!$this->readable) {
+            return false;
+        }
+        $bytes = $this->spool->read($length);
+        $this->ended = $bytes === '';
+
+        return $bytes;
     }
 
     public function write(string $bytes): int
@@ -130,16 +138,17 @@ final class WriteHandle implements Handle
 
     public function eof(): bool
     {
-        return $this->spool->eof();
+        return $this->ended;
     }
 
     public function tell(): int
     {
-        return $this->before() + $this->spool->tell();
+        return $this->spool->tell();
     }
 
     public function seek(int $offset, int $whence): bool
     {
+        $this->ended = false;
         if (!$this->whole) {
             // All that can be done here is to append, wherever one seeks before.
             return true;
@@ -181,7 +190,7 @@ final class WriteHandle implements Handle
     public function abandon(string $uri): void
     {
         if ($this->dirty || $this->failure !== null) {
-            $what = "'$uri' was not closed when the script ended: its {$this->spool->size()} bytes were not stored.";
+            $what = "'$uri' was not closed when the script ended: what was written was not stored.";
             $this->client->log('error', $what);
             trigger_error($what, \E_USER_WARNING);
         }

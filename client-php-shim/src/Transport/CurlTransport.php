@@ -58,8 +58,11 @@ final class CurlTransport implements Transport
                 [$code, $answer, $waited] = $this->upload($curl, $body, $request);
             }
             // An answer that refuses an upload may come, and the connection end, before all was sent.
-            if ($code !== \CURLE_OK && !($code === \CURLE_SEND_ERROR && $head->complete && $head->status >= 400)) {
+            if ($code !== \CURLE_OK && !($code === \CURLE_SEND_ERROR && $head->complete && $head->isError())) {
                 throw self::failure($curl, $code, $request, $waited);
+            }
+            if (!$head->complete) {
+                throw new TransportFailure("$request->server ended its answer too early", false, true, $waited);
             }
 
             return new Response($head->status, $head->headers, \is_string($answer) ? $answer : '', $waited);

@@ -45,6 +45,9 @@ final class Download
         $this->multi = curl_multi_init();
         curl_multi_add_handle($this->multi, $curl);
         $this->pump(true);
+        if (!$lines->complete) {
+            throw new TransportFailure("$request->server ended its answer too early", false, true, $this->waited);
+        }
         $body = '';
         if ($lines->isError()) {
             while (\strlen($body) < self::ERROR_BYTES && ($more = $this->read(8192)) !== '') {

@@ -231,22 +231,6 @@ final class FaultTest extends FaultTestCase
         self::assertNull($client->stat('a'));
     }
 
-    public function testTheDeadlineBoundsWhatAllCallsLose(): void
-    {
-        self::faultEverywhere(['kind' => 'delay', 'delay' => 700]);
-        // Slow answers are answers, until they have cost too much.
-        $deadline = new \Cistern\Deadline(1.0, false);
-        $calls = 0;
-        while ($deadline->left() > 0) {
-            $started = microtime(true);
-            $this->proxied(['timeout' => 5.0])->stat('a', true);
-            $deadline->answered(microtime(true) - $started);
-            ++$calls;
-        }
-        self::assertGreaterThan(0, $calls);
-        self::assertLessThan(4, $calls);
-    }
-
     public function testSurvivesTheDeathOfTrackersAndNodesInTheMiddle(): void
     {
         $client = $this->client(['statSeconds' => 0.0]);

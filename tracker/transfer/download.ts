@@ -120,20 +120,15 @@ export class Replicas {
     return { fid, size, sha256 };
   }
 
-  /**
-   * Devices that have not failed, in random order, suspects last. Those that seem to be down come after all others:
-   * what is known of them may be old, and asking costs less than refusing.
-   */
+  /** Devices that can be read and have not failed, in random order, suspects last. */
   #readable(ids: number[]): DeviceState[] {
     const { state } = this.#tracker;
-    const rank = (device: DeviceState) =>
-      Math.random() + (state.isSuspect(device.id) ? 1 : 0) + (device.readable ? 0 : 2);
+    const rank = (id: number) => Math.random() + (state.isSuspect(id) ? 1 : 0);
     return ids
-      .flatMap((id) => state.device(id) ?? [])
-      .filter((device) => device.state !== 'dead' && !this.#failed.has(device.id))
-      .map((device) => ({ device, rank: rank(device) }))
+      .map((id) => ({ device: state.device(id), rank: rank(id) }))
+      .filter(({ device }) => device?.readable && !this.#failed.has(device.id))
       .sort((a, b) => a.rank - b.rank)
-      .map(({ device }) => device);
+      .map(({ device }) => device as DeviceState);
   }
 
   /** The replicas may have been moved since the name was looked up, or the version may have been replaced. */

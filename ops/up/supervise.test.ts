@@ -7,11 +7,12 @@ import { awaitEnd, record } from './processes.ts';
 import { type Instance, startService } from './service.ts';
 import { Supervised } from './supervise.ts';
 
+// Says that it is ready when it is: a signal that comes before its listener would end it otherwise.
 const SERVICE = `
-console.log(JSON.stringify({ service: 'test', url: 'http://127.0.0.1:1' }));
 process.stdin.resume().on('end', () => process.exit(0));
 process.on('SIGTERM', () => process.exit(0));
 process.on('SIGUSR2', () => { console.error(JSON.stringify({ msg: 'it broke' })); process.exit(3); });
+console.log(JSON.stringify({ service: 'test', url: 'http://127.0.0.1:1' }));
 `;
 
 let root: string;

@@ -1,0 +1,126 @@
+// Files over HTTP by the module's middleware, on a web server that only hands missing files to Drupal.
+import { beforeAll, describe, expect, it } from 'vitest';
+import type { Rig } from './rig.ts';
+import { Visitor } from './visitor.ts';
+
+export function serving(rig: () => Rig): void {
+  describe.each(['nginx', 'Apache'] as const)('files by the middleware behind %s', (server) => {
+    const get = (path: string, headers: Record<string, string> = {}, method = 'GET') =>
+      fetch(`${rig().heads[1].url(server)}/sites/default/files/${path}`, {
+        headers,
+        method,
+        redirect: 'manual',
+      });
+
+    beforeAll(async () => {
+      await rig().heads[0].run(`$files = \\Drupal::service('file_system');
+        $directory = 'public://serve/sub';
+        $files->prepareDirectory($directory, 1);
+        foreach (['a b#1%+ä.txt' => 'hello world', 'x.svg' => '<svg xmlns="http://www.w3.org/2000/svg"/>', 'x.html' => '<p>',
+          'x.js' => '1', 'x.php' => 'no', '.hidden' => 'no', 'x.phtml' => 'no', 'empty.txt' => ''] as $name => $data)
+          $files->saveData($data, "public://serve/$name", \\Drupal\\Core\\File\\FileExists::Replace);`);
+    });
+
+    it('answers conditions and ranges', async () => {
+      const path = `serve/${encodeURIComponent('a b#1%+ä.txt')}`;
+      const whole = await get(path);
+      const etag = whole.headers.get('etag') ?? '';
+      const date = whole.headers.get('last-modified') ?? '';
+      expect([whole.status, await whole.text(), etag]).toEqual([
+        200,
+        'hello world',
+        expect.stringMatching(/^"\w{64}"$/),
+      ]);
+      expect(whole.headers.get('cache-control')).toContain('max-age=300');
+      expect(whole.headers.get('x-content-type-options')).toBe('nosniff');
+      for (const headers of [
+        { 'if-none-match': etag },
+        { 'if-none-match': '*' },
+        { 'if-modified-since': date },
+      ]) {
+        expect((await get(path, headers)).status).toBe(304);
+      }
+      const later = new Date(Date.now() + 1e6).toUTCString();
+      for (const headers of [{ 'if-none-match': '"other"' }, { 'if-modified-since': later }]) {
+        expect((await get(path, headers)).status).toBe(200);
+      }
+      const ranges = {
+        'bytes=6-': 'world',
+        'bytes=0-4': 'hello',
+        'bytes=-5': 'world',
+        'bytes=6-99': 'world',
+      };
+      for (const [range, bytes] of Object.entries(ranges)) {
+        const part = await get(path, { range });
+        expect([range, part.status, await part.text()]).toEqual([range, 206, bytes]);
+      }
+      expect((await get(path, { range: 'bytes=11-' })).status).toBe(416);
+      expect((await get(path, { range: 'bytes=0-4', 'if-range': '"other"' })).status).toBe(200);
+      expect((await get(path, { range: 'bytes=0-4', 'if-range': etag })).status).toBe(206);
+      const head = await get(path, {}, 'HEAD');
+      expect([head.status, head.headers.get('content-length'), await head.text()]).toEqual([200, '11', '']);
+      const empty = await get('serve/empty.txt');
+      expect([empty.status, await empty.text()]).toEqual([200, '']);
+    });
+
+    it('keeps uploads from acting as pages, and serves no hidden file, script or directory', async () => {
+      for (const name of ['x.svg', 'x.html']) {
+        const answer = await get(`serve/${name}`);
+        expect([answer.status, answer.headers.get('content-security-policy')]).toEqual([
+          200,
+          expect.stringContaining('sandbox'),
+        ]);
+      }
+      expect((await get('serve/x.js')).status).toBe(200);
+      for (const name of [
+        'x.php',
+        'x.phtml',
+        '.hidden',
+        '.htaccess',
+        'sub',
+        'sub/',
+        '',
+        'none.txt',
+        '%2e%2e/x.txt',
+      ]) {
+        const answer = await get(name.startsWith('.ht') ? name : `serve/${name}`);
+        expect([name, [403, 404].includes(answer.status)]).toEqual([name, true]);
+      }
+    });
+
+    it('neither takes writes at a file’s address nor shows private files there', async () => {
+      for (const method of ['PUT', 'DELETE', 'POST']) {
+        expect((await get('serve/x.js', {}, method)).status).toBeGreaterThanOrEqual(400);
+      }
+      expect((await get('serve/x.js')).status).toBe(200);
+      await rig().heads[0].run(
+        "\\Drupal::service('file_system')->saveData('s', 'private://hide.txt', \\Drupal\\Core\\File\\FileExists::Replace);",
+      );
+      const visitor = new Visitor(rig().heads[1].url(server));
+      for (const path of ['/system/files/hide.txt', '/sites/default/files/../../../private/hide.txt']) {
+        expect([403, 404]).toContain(await visitor.status(path));
+      }
+      expect([403, 404]).toContain((await get('..%2fprivate/hide.txt')).status);
+    });
+
+    it('gives fields of the own scheme an address and derivatives', async () => {
+      const printed = await rig().heads[0].run(`
+        \\Drupal::service('router.builder')->rebuild();
+        $uri = \\Drupal::service('file_system')->saveData(file_get_contents('core/misc/druplicon.png'), 'cistern://logo.png', \\Drupal\\Core\\File\\FileExists::Replace);
+        $style = \\Drupal\\image\\Entity\\ImageStyle::load('medium');
+        $style->flush();
+        echo \\Drupal::service('file_url_generator')->generateString($uri), ' ', $style->buildUrl($uri);`);
+      const [original, derivative] = printed
+        .split(' ')
+        .map((url) => url.replace(/^https?:\/\/[^/]+/, '')) as [string, string];
+      for (const path of [original, derivative, derivative]) {
+        const answer = await fetch(rig().heads[1].url(server) + path);
+        expect([path, answer.status, answer.headers.get('content-type')]).toEqual([
+          path,
+          200,
+          expect.stringMatching(/^image/),
+        ]);
+      }
+    });
+  });
+}

@@ -15,7 +15,8 @@ try {
 
 async function generate(job: Job): Promise<Outcome> {
   const workers = await Promise.all(Array.from({ length: job.concurrency }, () => prepare(job)));
-  const latencies: number[] = [];
+  const inTime: number[] = [];
+  const late: number[] = [];
   const used = process.cpuUsage();
   const begin = performance.now();
   const from = begin + job.warmup * 1000;
@@ -27,20 +28,22 @@ async function generate(job: Job): Promise<Outcome> {
       for (let before = performance.now(); before < until && started < job.most; ) {
         await work(started++);
         const after = performance.now();
-        if (after > from && after <= until) {
-          latencies.push(after - before);
-          last = after;
+        if (after > from) {
+          (after <= until ? inTime : late).push(after - before);
+          if (after <= until || inTime.length === 0) last = after;
         }
         before = after;
       }
     }),
   );
-  // What was cut short by `most` is measured up to its last operation.
-  const seconds = (started < job.most ? until - from : Math.max(last - from, 1)) / 1000;
-  latencies.sort((a, b) => a - b);
-  const quantile = (q: number) => latencies[Math.ceil(q * latencies.length) - 1] ?? Number.NaN;
+  // On a machine that is too slow to complete anything in the time that counts, what was under way counts instead.
+  const latencies = (inTime.length > 0 ? inTime : late).sort((a, b) => a - b);
   const count = latencies.length;
-  if (count === 0) throw new Error('no operation was completed in the time that counts');
+  if (count === 0) throw new Error('no operation was completed');
+  // What was cut short by `most` is measured up to its last operation.
+  const whole = started < job.most && inTime.length > 0;
+  const seconds = (whole ? until - from : Math.max(last - from, 1)) / 1000;
+  const quantile = (q: number) => latencies[Math.ceil(q * count) - 1] ?? Number.NaN;
   const { user, system } = process.cpuUsage(used);
   return {
     count,

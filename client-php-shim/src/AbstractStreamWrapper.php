@@ -109,7 +109,8 @@ abstract class AbstractStreamWrapper
     {
         $written = $this->handle?->write($data) ?? 0;
         if ($written < \strlen($data)) {
-            trigger_error("'$this->uri' takes no bytes: it was not opened for that, or an error came before.", \E_USER_NOTICE);
+            $why = 'it was not opened for that, or an error came before';
+            trigger_error("'$this->uri' takes no bytes: $why.", \E_USER_NOTICE);
         }
 
         return $written;

@@ -39,7 +39,11 @@ final class WriteFailureTest extends FaultTestCase
             fclose($handle);
         }];
         yield 'copy' => [static fn () => copy(__FILE__, 'cistern://a')];
-        yield 'an image' => [static fn () => imagepng(imagecreatetruecolor(9, 9) ?: self::fail(), 'cistern://a')];
+        yield 'an image' => [static function (): void {
+            $image = imagecreatetruecolor(9, 9);
+            self::assertNotFalse($image);
+            imagepng($image, 'cistern://a');
+        }];
         yield 'append' => [static fn () => file_put_contents('cistern://a', 'x', \FILE_APPEND)];
         yield 'unlink' => [static fn () => unlink('cistern://none')];
         yield 'rename' => [static fn () => rename('cistern://none', 'cistern://a')];

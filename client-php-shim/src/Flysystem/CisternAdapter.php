@@ -11,7 +11,7 @@ use Cistern\Exception\InvalidRequest;
 use Cistern\Exception\NotFound;
 use Cistern\Key;
 use Cistern\PutOptions;
-use League\Flysystem\ChecksumAlgoIsNotSupported;
+use League\Flysystem\CalculateChecksumFromStream;
 use League\Flysystem\ChecksumProvider;
 use League\Flysystem\Config;
 use League\Flysystem\DirectoryAttributes;
@@ -44,6 +44,8 @@ use League\Flysystem\Visibility;
  */
 final class CisternAdapter implements FilesystemAdapter, PublicUrlGenerator, TemporaryUrlGenerator, ChecksumProvider
 {
+    use CalculateChecksumFromStream;
+
     private const MODES = [Visibility::PUBLIC => '0644', Visibility::PRIVATE => '0600'];
 
     /**
@@ -235,13 +237,12 @@ final class CisternAdapter implements FilesystemAdapter, PublicUrlGenerator, Tem
     }
 
     /**
-     * SHA-256 is known without reading the file ('checksum_algo' => 'sha256', which is the default here).
+     * With 'checksum_algo' => 'sha256' it is known without reading the file; Flysystem's default is md5.
      */
     public function checksum(string $path, Config $config): string
     {
-        $algorithm = $config->get('checksum_algo', 'sha256');
-        if ($algorithm !== 'sha256') {
-            throw new ChecksumAlgoIsNotSupported('Cistern knows sha256 only.');
+        if ($config->get('checksum_algo') !== 'sha256') {
+            return $this->calculateChecksumFromStream($path, $config);
         }
         try {
             return $this->file($path)->sha256;

@@ -88,9 +88,9 @@ abstract class ClusterTestCase extends TestCase
             . '$client = new Cistern\Client(new Cistern\ClientOptions(explode(",", getenv("CISTERN_TRACKER_URLS")),'
             . 'getenv("CISTERN_DOMAIN"), getenv("CISTERN_TOKEN"), $prefix));'
             . 'Cistern\StreamWrapper::register("cistern", $client);';
-        $command = [\PHP_BINARY, '-d', 'display_errors=stderr', '-d', 'log_errors=0'];
+        $command = [\PHP_BINARY, '-d', 'display_errors=1', '-d', 'log_errors=0'];
         array_push($command, ...($ini === '' ? [] : ['-d', $ini]), ...['-r', $head . $code]);
-        $process = proc_open($command, [1 => ['pipe', 'w'], 2 => ['redirect', 1]], $pipes);
+        $process = proc_open([...$command], [1 => ['pipe', 'w']], $pipes);
         self::assertIsResource($process);
         $printed = (string) stream_get_contents($pipes[1]);
 

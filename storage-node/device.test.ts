@@ -12,6 +12,7 @@ import {
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createLogger } from '../services/logging.ts';
+import { needs } from '../test/support/needs.ts';
 import { Device } from './device.ts';
 import { Findings } from './findings.ts';
 import { MARKER } from './marker.ts';
@@ -117,7 +118,8 @@ describe('a disk that is gone', () => {
     }
   });
 
-  it.runIf(canMount())('is noticed by the file system that a write lands on', async () => {
+  it('is noticed by the file system that a write lands on', async (context) => {
+    needs(context, lacksMount());
     mkdirSync(dev1());
     // A directory for temporary files on the disk below, as a careless restore might leave one.
     mkdirSync(join(dev1(), 'tmp'));
@@ -146,7 +148,8 @@ describe('space', () => {
     expect((await fetch(node.putUrl(1, { max: 2 ** 40 }), { method: 'PUT', body: small })).status).toBe(201);
   });
 
-  it.runIf(canMount())('that runs out ends an upload with 507, and leaves nothing', async () => {
+  it('that runs out ends an upload with 507, and leaves nothing', async (context) => {
+    needs(context, lacksMount());
     mkdirSync(dev1());
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'none', dev1()]);
     try {
@@ -232,15 +235,27 @@ describe('a device', () => {
     expect(device.report()).toMatchObject({ condition: 'readonly', errors: 2 });
   });
 
-  it.runIf(process.getuid?.() !== 0)('is read-only when its directory is', async () => {
-    const node = await start();
-    expect((await node.put(1, small)).status).toBe(201);
-    chmodSync(dev1(), 0o555);
-    await until(() => last(1)?.condition === 'readonly');
-    expect((await node.get(1, small)).status).toBe(200);
-    expect((await node.put(2, small)).status).toBe(503);
-    chmodSync(dev1(), 0o755);
-    await until(() => last(1)?.condition === 'ok');
+  it('is read-only when its directory is', async () => {
+    // Root may write everywhere but on a file system that is mounted read-only.
+    const root = process.getuid?.() === 0;
+    mkdirSync(dev1());
+    if (root) execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=8m', 'none', dev1()]);
+    const allow = (writes: boolean) => {
+      if (root) execFileSync('mount', ['-o', `remount,${writes ? 'rw' : 'ro'}`, dev1()]);
+      else chmodSync(dev1(), writes ? 0o755 : 0o555);
+    };
+    try {
+      const node = await start();
+      expect((await node.put(1, small)).status).toBe(201);
+      allow(false);
+      await until(() => last(1)?.condition === 'readonly');
+      expect((await node.get(1, small)).status).toBe(200);
+      expect((await node.put(2, small)).status).toBe(503);
+      allow(true);
+      await until(() => last(1)?.condition === 'ok');
+    } finally {
+      if (root) execFileSync('umount', ['-l', dev1()]);
+    }
   });
 });
 
@@ -255,15 +270,16 @@ function stream() {
 }
 
 /** Mounting wants root and a kernel that lets it. */
-function canMount(): boolean {
-  if (process.getuid?.() !== 0) return false;
+
+function lacksMount(): string | undefined {
+  if (process.getuid?.() !== 0) return 'only root may mount a small disk';
   const { path, remove } = scratch();
   try {
     execFileSync('mount', ['-t', 'tmpfs', 'none', path], { stdio: 'ignore' });
     execFileSync('umount', [path]);
-    return true;
+    return undefined;
   } catch {
-    return false;
+    return 'this machine lets nobody mount a small disk';
   } finally {
     remove();
   }

@@ -1,6 +1,6 @@
 // `npm run bench`: measures everything in one run, beside what else this machine can do, and says which targets were
 // reached. A full run writes bench/results/latest.json and the results in docs/benchmarks.md.
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { withCluster } from './lib/cluster.ts';
@@ -23,7 +23,7 @@ const HELP = `Usage: npm run bench -- [options]
   --only NAME   one suite (may be repeated): ${names.join(', ')}
   --out DIR     where results go and clusters keep their files (default: bench/results)
 
-A run of everything also renews docs/benchmarks.md. Exit codes: 0 all measured, 1 something failed, 2 usage.
+A run of everything also renews docs/benchmarks.md. Exit codes: 0 all measured, 1 something failed, 2 usage, 130 interrupted.
 Whether a target is reached does not change the exit code.`;
 
 const DOCUMENT = new URL('../docs/benchmarks.md', import.meta.url).pathname;
@@ -32,7 +32,12 @@ const RESULTS = new URL('results', import.meta.url).pathname;
 const options = readOptions();
 const out = resolve(options.out);
 mkdirSync(out, { recursive: true });
+const scratch = join(out, `run-${process.pid}.tmp`);
+let interrupted = false;
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, interrupt);
 const results = await run(suites.filter(({ name }) => options.only.includes(name)));
+rmSync(scratch, { recursive: true, force: true });
+if (interrupted) process.exit(130);
 const complete = options.only.length === names.length && !options.quick;
 write(join(out, `${complete ? 'latest' : 'partial'}.json`), `${JSON.stringify(results, null, 2)}\n`);
 write(join(out, `${complete ? 'latest' : 'partial'}.md`), markdown(results));
@@ -40,12 +45,19 @@ if (complete && out === RESULTS) renewDocument(markdown(results));
 process.stdout.write(markdown(results));
 process.exit(results.suites.some(({ failed }) => failed !== undefined) ? 1 : 0);
 
+/** A Ctrl-C at a terminal ends the cluster too, so that the suite under way fails, and stops by itself. */
+function interrupt(): void {
+  interrupted = true;
+  process.stderr.write('bench: stopping after this suite; once more to stop at once\n');
+}
+
 async function run(chosen: Suite[]): Promise<Results> {
   const began = new Date().toISOString();
   const machine = describeMachine(out);
   const versions = await describeVersions();
   const measured: Results['suites'] = [];
   for (const suite of chosen) {
+    if (interrupted) break;
     const { name, title, about } = suite;
     try {
       measured.push({ name, title, about, ...(await suite.run(benchFor(suite))) });
@@ -66,7 +78,7 @@ function benchFor({ name }: Suite): Bench {
     seconds: options.quick ? 0.5 : 4,
     warmup: options.quick ? 0.1 : 1,
     say: (line) => process.stderr.write(`${name}: ${line}\n`),
-    withCluster: (work) => withCluster(join(out, `${name}-${process.pid}-${++clusters}.tmp`), work),
+    withCluster: (work) => withCluster(join(scratch, `${name}-${++clusters}`), work),
   };
 }
 

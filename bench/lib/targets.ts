@@ -30,6 +30,16 @@ export const targets = {
     unit: 'times that at 10,000',
     atMost: 2,
   },
+  'list-flat': {
+    what: 'Listing a level of ten entries above 1,000,000 files',
+    unit: 'times that above 1,000',
+    atMost: 2,
+  },
+  rename: {
+    what: 'Renaming a directory with 1,000,000 files in 1,000 directories below',
+    unit: 'ms',
+    atMost: 50,
+  },
   commit: {
     what: 'Commits over HTTP, concurrency 32',
     unit: "times pgbench's INSERT",

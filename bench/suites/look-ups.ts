@@ -2,11 +2,10 @@
 import { PLANNER } from '../../tracker/database/database.ts';
 import { FOUND_COLUMNS } from '../../tracker/namespace/find.ts';
 import type { Cluster } from '../lib/cluster.ts';
+import { FILES_A_DIRECTORY, fill, prefixOf } from '../lib/fill.ts';
 import { runJob } from '../lib/run-job.ts';
 import type { Bench, Findings, Row, Suite } from '../lib/suite.ts';
 import { find, pgbench } from '../lib/tools.ts';
-
-const FILES_A_DIRECTORY = 1_000;
 
 export const lookUps: Suite = {
   name: 'look-ups',
@@ -79,8 +78,6 @@ function ask(
   return runJob({ kind: 'look-up', ...target, ...keys, ...how, warmup, seconds, most: 10_000_000 });
 }
 
-const prefixOf = (files: number) => `filled-${files}`;
-
 /** What the tracker asks for one key, with a key that pgbench can make up. */
 async function selectScript({ sql, domain }: Cluster, files: number): Promise<string> {
   const [row] = await sql<{ id: number }>('SELECT id FROM domains WHERE name = $1', [domain]);
@@ -89,45 +86,4 @@ SELECT ${FOUND_COLUMNS}, ARRAY(SELECT l.device_id FROM locations l WHERE l.fid =
 FROM dirs d JOIN names n ON n.dir_id = d.id LEFT JOIN blobs b ON b.fid = n.fid
 WHERE d.domain_id = ${row?.id} AND d.path = '${prefixOf(files)}/' || (:i::int % ${files / FILES_A_DIRECTORY}) || '/'
   AND n.name = :i::int::text;\n`;
-}
-
-/** Names, blobs and two locations each for files that were never uploaded. Only look-ups can be done with them. */
-async function fill({ sql, takeFids, domain, nodes }: Cluster, files: number): Promise<void> {
-  const directories = files / FILES_A_DIRECTORY;
-  const first = await takeFids(files);
-  const devices = nodes.slice(0, 2).map((node) => node.devices[0]?.id as number);
-  // The rows refer to each other as they should; looking that up for each would take most of the time.
-  await sql("SET session_replication_role = 'replica'");
-  await sql(
-    `WITH RECURSIVE domain AS (SELECT id FROM domains WHERE name = $1),
-      made AS (INSERT INTO dirs (domain_id, path) SELECT id, $2 || d.path FROM domain CROSS JOIN
-        (SELECT '/' AS path UNION ALL SELECT '/' || i || '/' FROM generate_series(0, $3::int - 1) AS i) AS d
-        RETURNING id, path),
-      all_dirs AS (SELECT * FROM made UNION ALL SELECT d.id, d.path FROM dirs d JOIN domain ON d.domain_id = domain.id
-        WHERE d.path = '')
-    INSERT INTO names (dir_id, name, child_id)
-    SELECT parent.id, substring(child.path FROM '([^/]+)/$'), child.id FROM made child
-    JOIN all_dirs parent ON parent.path = substring(child.path FROM '^(.*?)[^/]+/$')`,
-    [domain, prefixOf(files), directories],
-  );
-  await sql(
-    `INSERT INTO names (dir_id, name, fid, class_id, content_type)
-    SELECT d.id, i, $2::bigint + i, c.id, 'image/jpeg' FROM generate_series(0, $3::int - 1) AS i
-    JOIN domains m ON m.name = $1 JOIN classes c ON c.domain_id = m.id AND c.name = 'default'
-    JOIN dirs d ON d.domain_id = m.id AND d.path = $4 || '/' || (i % $5::int) || '/'`,
-    [domain, first, files, prefixOf(files), directories],
-  );
-  await sql(
-    `INSERT INTO blobs (fid, state, want, size, sha256, created)
-    SELECT $1::bigint + i, 'live', 2, 4096, sha256(i::text::bytea), true FROM generate_series(0, $2::int - 1) AS i`,
-    [first, files],
-  );
-  await sql(
-    `INSERT INTO locations (fid, device_id)
-    SELECT $1::bigint + i, device FROM generate_series(0, $2::int - 1) AS i CROSS JOIN unnest($3::int[]) AS device`,
-    [first, files, devices],
-  );
-  await sql("SET session_replication_role = 'origin'");
-  for (const table of ['dirs', 'names', 'blobs', 'locations']) await sql(`VACUUM (ANALYZE) ${table}`);
-  await sql('CHECKPOINT');
 }

@@ -89,7 +89,7 @@ export function editing(server: Server, rig: () => Rig, browser: () => Browser):
       const file = join(head().makeDirectory('uploads'), `secret-${Date.now()}.pdf`);
       writeFileSync(file, 'for my eyes only');
       await editor.write(a(), { title: 'Unpublished', secret: file, published: false });
-      const path = `/system/files/${basename(file)}`;
+      const path = `/system/files/${month()}/${basename(file)}`;
       const other = await Editor.logIn(browser(), a(), 'other');
       for (const head of [a(), b()]) {
         expect((await fetch(head + path)).status).toBe(403);
@@ -104,7 +104,7 @@ export function editing(server: Server, rig: () => Rig, browser: () => Browser):
       const node = await editor.write(a(), { title: 'With media', media: await image('media') });
       expect(await editor.images(b() + node)).toHaveLength(1);
       const thumbnails = await editor.images(`${b()}/admin/content/media-grid`);
-      expect(thumbnails.filter((url) => url.includes('/styles/media_library/'))).not.toEqual([]);
+      expect(thumbnails.filter((url) => /\/styles\/.*\/media-/.test(url))).not.toEqual([]);
     });
 
     it('shows an image that was put into the text', async () => {

@@ -12,5 +12,6 @@ export default defineConfig({
     // One site at a time: its figures are read.
     maxWorkers: 1,
     pool: 'forks',
+    reporters: ['verbose', new URL('report.ts', import.meta.url).pathname],
   },
 });

@@ -1,0 +1,75 @@
+// Writes what a whole run found to docs/drupal-tests.md: each scenario, its figures, versions and date. A run of a
+// part, or one that was skipped, leaves the page as it is.
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { cpus, totalmem } from 'node:os';
+import type { Reporter, TestCase, TestModule, Vitest } from 'vitest/node';
+import { findProgram } from '../support/daemon.ts';
+import { findCodeBase } from './code-base.ts';
+
+const PAGE = new URL('../../docs/drupal-tests.md', import.meta.url);
+
+export default class Report implements Reporter {
+  #vitest: Vitest | undefined;
+
+  onInit(vitest: Vitest): void {
+    this.#vitest = vitest;
+  }
+
+  async onTestRunEnd(modules: readonly TestModule[]): Promise<void> {
+    const tests = modules.flatMap((module) => [...module.children.allTests()]);
+    const partial = this.#vitest?.config.testNamePattern !== undefined || modules.length < 2;
+    if (partial || tests.some((test) => test.result().state === 'skipped')) return;
+    const page = [INTRODUCTION, await versions(), ...modules.map(section)].join('\n\n');
+    writeFileSync(PAGE, `${page.trim()}\n`);
+  }
+}
+
+const INTRODUCTION = `# Drupal on Cistern: what the tests on real Drupal found
+
+Written by \`npm run test:drupal\`, which looks for a Drupal code base in \`CISTERN_DRUPAL_ROOT\` or
+\`~/.cache/cistern/drupal\`, or has Composer install one there. It builds two web heads with code and local directories
+of their own, one PostgreSQL and a cluster of two trackers and three storage nodes, all on one machine, and works with
+the site as editors and visitors do: editors with Chromium. 'nginx' is Drupal's usual recipe, where the module's
+middleware serves public files; 'the gateway' is \`client-php-shim/web/nginx\` beside it; Apache has the \`.htaccess\` that
+Drupal brings and nothing else.`;
+
+async function versions(): Promise<string> {
+  const code = await findCodeBase();
+  const of = (program: string, args: string[], pattern: RegExp) =>
+    pattern.exec(
+      execFileSync(findProgram(program) ?? program, args, { encoding: 'utf8', stdio: 'pipe' }),
+    )?.[1] ?? '?';
+  const commit = of('git', ['rev-parse', '--short', 'HEAD'], /(\S+)/);
+  const [processor] = cpus();
+  const rows = [
+    ['date', new Date().toISOString().slice(0, 10)],
+    ['Cistern', `commit ${commit}`],
+    ['Drupal', typeof code === 'string' ? code : code.version],
+    ['PHP', of('php', ['-r', 'echo PHP_VERSION;'], /(.+)/)],
+    ['Apache', of('apache2', ['-v'], /Apache\/(\S+)/)],
+    ['Chromium', of('chromium', ['--version'], /(\d\S+)/)],
+    ['Node', process.version.slice(1)],
+    [
+      'machine',
+      `${cpus().length} cores (${processor?.model.trim()}), ${Math.round(totalmem() / 2 ** 30)} GiB`,
+    ],
+  ];
+  return `| | |\n| --- | --- |\n${rows.map(([what, value]) => `| ${what} | ${value} |`).join('\n')}`;
+}
+
+function section(module: TestModule): string {
+  const groups = Map.groupBy(module.children.allTests(), (test) =>
+    test.parent.type === 'suite' ? test.parent.name : 'The site',
+  );
+  return [...groups].map(([name, tests]) => `## ${name}\n\n${table(tests)}`).join('\n\n');
+}
+
+function table(tests: TestCase[]): string {
+  const rows = tests.map((test) => {
+    const figures = Object.entries(test.meta().figures ?? {}).map(([what, value]) => `${what}: ${value}`);
+    const seconds = ((test.diagnostic()?.duration ?? 0) / 1000).toFixed(1);
+    return `| ${test.name} | ${test.result().state} | ${seconds} s | ${figures.join('; ')} |`;
+  });
+  return ['| scenario | | took | figures |', '| --- | --- | --- | --- |', ...rows].join('\n');
+}

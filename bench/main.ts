@@ -9,13 +9,14 @@ import type { Bench, Suite } from './lib/suite.ts';
 import { judge } from './lib/targets.ts';
 import { commits } from './suites/commits.ts';
 import { directories } from './suites/directories.ts';
+import { drupal } from './suites/drupal.ts';
 import { lookUps } from './suites/look-ups.ts';
 import { memory } from './suites/memory.ts';
 import { nodeReads } from './suites/node-reads.ts';
 import { nodeWrites } from './suites/node-writes.ts';
 import { transfers } from './suites/transfers.ts';
 
-const suites: Suite[] = [transfers, lookUps, directories, commits, nodeReads, nodeWrites, memory];
+const suites: Suite[] = [transfers, lookUps, directories, commits, nodeReads, nodeWrites, memory, drupal];
 const names = suites.map(({ name }) => name);
 
 const HELP = `Usage: npm run bench -- [options]

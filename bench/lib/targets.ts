@@ -52,6 +52,26 @@ export const targets = {
     unit: 'MiB',
     atMost: 200,
   },
+  'drupal-cached': {
+    what: 'Drupal: pages from the page cache',
+    unit: 'times a local disk',
+    atLeast: 0.95,
+  },
+  'drupal-uncached': {
+    what: 'Drupal: time of an uncached page with 50 images in its text',
+    unit: 'times a local disk',
+    atMost: 1.3,
+  },
+  'drupal-upload': {
+    what: 'Drupal: time to save a content form with a file',
+    unit: 'times a local disk',
+    atMost: 1.5,
+  },
+  'drupal-original': {
+    what: 'Drupal: originals through nginx',
+    unit: 'times a local disk',
+    atLeast: 0.5,
+  },
 } as const satisfies Record<string, Target>;
 
 export interface Verdict {

@@ -31,6 +31,20 @@ export class Visitor {
     return fetch(this.#url + path, { headers: { ...cookie, ...headers }, redirect: 'manual' });
   }
 
+  /** Fills in the form at `path`: `fields` beside what it hides in itself. */
+  async submit(path: string, formId: string, fields: Record<string, string | File>): Promise<Response> {
+    const page = await (await this.get(path)).text();
+    const form = page.split('<form').find((part) => part.includes(`name="form_id" value="${formId}"`)) ?? '';
+    const body = new FormData();
+    for (const [input] of form.matchAll(/<input[^>]*type="hidden"[^>]*>/g)) {
+      const name = /name="([^"]+)"/.exec(input)?.[1];
+      if (name !== undefined) body.append(name, /value="([^"]*)"/.exec(input)?.[1] ?? '');
+    }
+    for (const [name, value] of Object.entries(fields)) body.append(name, value);
+    const headers = { cookie: this.#cookie };
+    return fetch(this.#url + path, { method: 'POST', body, headers, redirect: 'manual' });
+  }
+
   async status(path: string): Promise<number> {
     return (await this.get(path)).status;
   }

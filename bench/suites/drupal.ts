@@ -1,0 +1,180 @@
+// Drupal with its files in Cistern beside the same Drupal with its files on a local disk, in one run: what visitors
+// and editors wait for.
+import { findCodeBase } from '../../test/drupal/code-base.ts';
+import { makeImage } from '../../test/drupal/files.ts';
+import type { Head, Server } from '../../test/drupal/head.ts';
+import { Rig } from '../../test/drupal/rig.ts';
+import { publicPath, styledPaths, uploadMany } from '../../test/drupal/site.ts';
+import { Visitor } from '../../test/drupal/visitor.ts';
+import { createDatabaseOn } from '../../test/support/postgres.ts';
+import { EmbeddedServer } from '../../test/support/shared-postgres.ts';
+import { lacksWebServers } from '../../test/support/web-head.ts';
+import type { Bench, Findings, Row, Suite } from '../lib/suite.ts';
+import { find, wrk } from '../lib/tools.ts';
+
+const INLINE_IMAGES = 50;
+const ROUNDS = 15;
+const CONCURRENCY = 8;
+const UPLOAD = Buffer.alloc(1024 * 1024, 'a file to upload');
+
+/** One of the two sites, with what is measured on it. */
+interface Site {
+  where: string;
+  rig: Rig;
+  head: Head;
+  /** Paths of a page with inline images, and of an original. */
+  page: string;
+  original: string;
+  editor: Visitor;
+}
+
+export const drupal: Suite = {
+  name: 'drupal',
+  title: 'Drupal',
+  about:
+    'The same Drupal twice, each on two heads (php-fpm behind nginx): with its files on a local disk, and in Cistern (two ' +
+    `trackers, three nodes), in turn. The page has ${INLINE_IMAGES} images in its text; 'uncached' is with all caches of rendered ` +
+    `pages emptied. Times are medians of ${ROUNDS} rounds; requests a second are at concurrency ${CONCURRENCY}.`,
+  run: async (bench) => {
+    const skip = (why: string): Findings => ({ rows: [], skipped: [why], figures: {} });
+    if (bench.quick) return skip('a site takes minutes to be made: not in a quick run');
+    const lack = find('wrk') === undefined ? 'wrk is not installed' : lacksWebServers();
+    if (lack !== undefined) return skip(lack);
+    const code = await findCodeBase();
+    if (typeof code === 'string') return skip(code);
+    const server = await EmbeddedServer.create({ max_connections: '200' });
+    const makeDatabase = () => createDatabaseOn(server.url);
+    const rigs: Rig[] = [];
+    try {
+      for (const takeOver of [false, true]) {
+        bench.say(`installing a site ${takeOver ? 'in Cistern' : 'on a local disk'}`);
+        rigs.push(await Rig.build({ code, takeOver, makeDatabase }));
+      }
+      const [local, stored] = await Promise.all(
+        rigs.map((rig, i) => prepare(rig, i === 0 ? 'local disk' : 'Cistern')),
+      );
+      return await measure(bench, local as Site, stored as Site);
+    } finally {
+      for (const rig of rigs) await rig.stop();
+      await server.remove();
+    }
+  },
+};
+
+async function prepare(rig: Rig, where: string): Promise<Site> {
+  const head = rig.heads[0];
+  const editor = new Visitor(head.url('nginx'));
+  await editor.logIn('editor');
+  const uris = await uploadMany(head, await makeImage(head, 'inline'), INLINE_IMAGES);
+  const page = await head.run(`
+    $html = '';
+    foreach (explode(' ', '${uris.join(' ')}') as $uri) {
+      $file = \\Drupal::service('file.repository')->loadByUri($uri);
+      $html .= '<p><img alt="" data-entity-type="file" data-entity-uuid="' . $file->uuid() . '" src="' . $file->createFileUrl() . '"></p>';
+    }
+    $values = ['type' => 'page', 'title' => 'Illustrated', 'status' => 1, 'body' => ['value' => $html, 'format' => 'full_html']];
+    $node = \\Drupal\\node\\Entity\\Node::create($values);
+    $node->save();
+    echo '/node/', $node->id();`);
+  return { where, rig, head, page, original: publicPath(uris[0] as string), editor };
+}
+
+async function measure(bench: Bench, local: Site, stored: Site): Promise<Findings> {
+  const rows: Row[] = [];
+  const figures: Findings['figures'] = {};
+  const sites = [local, stored];
+
+  /** Times `work` on both sites in turn. Returns Cistern's median by the local disk's. */
+  const time = async (
+    what: string,
+    work: (site: Site, round: number) => Promise<number>,
+  ): Promise<number> => {
+    bench.say(what);
+    const times = new Map<Site, number[]>(sites.map((site) => [site, []]));
+    // The first round warms up.
+    for (let round = 0; round <= ROUNDS; round++) {
+      for (const site of sites) {
+        const ms = await work(site, round);
+        if (round > 0) times.get(site)?.push(ms);
+      }
+    }
+    const medians = sites.map((site) => median(times.get(site) ?? []));
+    for (const [i, site] of sites.entries()) {
+      rows.push({ what, files: site.where, 'ms (median)': round1(medians[i] ?? 0), 'a second': '' });
+    }
+    return (medians[1] ?? 0) / (medians[0] ?? 1);
+  };
+  /** Requests a second for one path. */
+  const load = async (what: string, site: Site, server: Server, path: string): Promise<number> => {
+    bench.say(`${what}, ${site.where}`);
+    const how = { concurrency: CONCURRENCY, seconds: Math.ceil(bench.seconds) };
+    const run = () => wrk(find('wrk') as string, site.head.url(server), [path], how);
+    await run();
+    const { perSecond, p50 } = await run();
+    rows.push({ what, files: site.where, 'ms (median)': round1(p50), 'a second': Math.round(perSecond) });
+    return perSecond;
+  };
+
+  figures['drupal-uncached'] = await time('page, uncached', async ({ head, page }) => {
+    await head.run("\\Drupal\\Core\\Cache\\Cache::invalidateTags(['rendered']);");
+    return timed(async () => expectStatus(await fetch(head.url('nginx') + page), 200));
+  });
+  const cached = [];
+  for (const site of sites) cached.push(await load('page, from the page cache', site, 'nginx', site.page));
+  figures['drupal-cached'] = (cached[1] ?? 0) / (cached[0] ?? 1);
+  figures['drupal-upload'] = await time('content form with a file of 1 MiB', ({ editor }, round) =>
+    timed(async () => expectStatus(await save(editor, round), 303)),
+  );
+  await derivatives(sites, time);
+  const originals = [
+    await load('original, by nginx', local, 'nginx', local.original),
+    await load('original, by the gateway', stored, 'nginx with the gateway', stored.original),
+  ];
+  figures['drupal-original'] = (originals[1] ?? 0) / (originals[0] ?? 1);
+  await load('original, by the middleware', stored, 'nginx', stored.original);
+  return { rows, skipped: [], figures };
+}
+
+/** The first request for a derivative, which makes it, and one that finds it, on the other head where that has it. */
+async function derivatives(
+  sites: Site[],
+  time: (what: string, work: (site: Site, round: number) => Promise<number>) => Promise<number>,
+): Promise<void> {
+  const paths = new Map<Site, string[]>();
+  for (const site of sites) {
+    const image = await makeImage(site.head, 'source');
+    paths.set(site, await styledPaths(site.head, await uploadMany(site.head, image, ROUNDS + 1), 'large'));
+  }
+  const get = (site: Site, round: number) =>
+    timed(async () => {
+      const answer = await fetch(site.head.url('nginx') + paths.get(site)?.[round]);
+      await answer.arrayBuffer();
+      expectStatus(answer, 200);
+    });
+  await time('derivative, made and served', get);
+  await time('derivative, served again', get);
+}
+
+function save(editor: Visitor, round: number): Promise<Response> {
+  return editor.submit('/node/add/article', 'node_article_form', {
+    'title[0][value]': `Saved in round ${round}`,
+    'files[field_huge_0][]': new File([UPLOAD], `upload-${round}.bin`),
+    op: 'Save',
+  });
+}
+
+async function timed(work: () => Promise<unknown>): Promise<number> {
+  const begun = performance.now();
+  await work();
+  return performance.now() - begun;
+}
+
+function expectStatus({ status, url }: Response, wanted: number): void {
+  if (status !== wanted) throw new Error(`${url} answered ${status}, not ${wanted}`);
+}
+
+function median(values: number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
+}
+
+const round1 = (value: number) => Math.round(value * 10) / 10;

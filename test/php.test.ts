@@ -2,7 +2,7 @@
 // root may do works for nobody else. They kill trackers and nodes, and set faults of proxies, through a control server.
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, cpSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -39,9 +39,9 @@ describe('the PHP library', () => {
     for (const { url } of cluster().trackers) proxies.push(await new FaultProxy(url).start());
     control = await startControl(cluster(), proxies);
     copy = mkdtempSync(join(tmpdir(), 'cistern-php-'));
-    chmodSync(copy, 0o755);
     const wanted = (path: string) => !path.startsWith(join(library, '.cache'));
     if (lacksPhp() === undefined) cpSync(library, join(copy, 'library'), { recursive: true, filter: wanted });
+    execFileSync('chmod', ['-R', 'a+rX', copy]);
   });
   afterAll(async () => {
     await control?.stop();

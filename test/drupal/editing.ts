@@ -9,7 +9,7 @@ import { figure, seconds } from './figures.ts';
 import { digestOf, makeHuge, makeImage } from './files.ts';
 import type { Server } from './head.ts';
 import type { Rig } from './rig.ts';
-import { entry, fidOf, publicPath, styledPaths, upload, uploadMany } from './site.ts';
+import { entry, fidOf, problems, publicPath, styledPaths, upload, uploadMany } from './site.ts';
 
 const HUGE_MIB = 600;
 const MEMORY_LIMIT = 128 * 1024 * 1024;
@@ -31,7 +31,8 @@ export function editing(server: Server, rig: () => Rig, browser: () => Browser):
       if (task.result?.state !== 'fail') return;
       const place = join(process.env.CISTERN_SCREENSHOTS ?? '/tmp', `${task.id}.png`);
       await editor.screenshot(place);
-      process.stderr.write(`the editor's screen: ${place}\n${rig().logs()}\n${rig().cluster.logs()}\n`);
+      const logs = [await problems(head()), rig().logs(), rig().cluster.logs()];
+      process.stderr.write(`the editor's screen: ${place}\n${logs.join('\n')}\n`);
     });
     afterAll(() => editor?.close());
 

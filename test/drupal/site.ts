@@ -39,6 +39,15 @@ export function fidOf(head: Head, uri: string): Promise<string> {
   return head.run(`echo \\Drupal::service('file.repository')->loadByUri('${uri}')->id();`);
 }
 
+/** The warnings and errors that the site logged last, for a failed test. */
+export function problems(head: Head): Promise<string> {
+  return head.run(`
+    $rows = \\Drupal::database()->query('SELECT * FROM {watchdog} WHERE severity <= 4 ORDER BY wid DESC LIMIT 20');
+    foreach ($rows as $row) {
+      echo date('c ', $row->timestamp), $row->type, ': ', strip_tags(strtr($row->message, unserialize($row->variables))), "\\n";
+    }`);
+}
+
 /** What the store knows of a key. */
 export async function entry(
   cluster: Cluster,

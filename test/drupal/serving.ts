@@ -16,13 +16,13 @@ export function serving(rig: () => Rig): void {
       await rig().heads[0].run(`$files = \\Drupal::service('file_system');
         $directory = 'public://serve/sub';
         $files->prepareDirectory($directory, 1);
-        foreach (['a b#1%+ä.txt' => 'hello world', 'x.svg' => '<svg xmlns="http://www.w3.org/2000/svg"/>', 'x.html' => '<p>',
-          'x.js' => '1', 'x.php' => 'no', '.hidden' => 'no', 'x.phtml' => 'no', 'empty.txt' => ''] as $name => $data)
+        foreach (['a b#1%+ä.csv' => 'hello world', 'x.svg' => '<svg xmlns="http://www.w3.org/2000/svg"/>', 'x.html' => '<p>',
+          'x.js' => '1', 'x.php' => 'no', '.hidden' => 'no', 'x.phtml' => 'no', 'empty.csv' => ''] as $name => $data)
           $files->saveData($data, "public://serve/$name", \\Drupal\\Core\\File\\FileExists::Replace);`);
     });
 
     it('answers conditions and ranges', async () => {
-      const path = `serve/${encodeURIComponent('a b#1%+ä.txt')}`;
+      const path = `serve/${encodeURIComponent('a b#1%+ä.csv')}`;
       const whole = await get(path);
       const etag = whole.headers.get('etag') ?? '';
       const date = whole.headers.get('last-modified') ?? '';
@@ -58,8 +58,10 @@ export function serving(rig: () => Rig): void {
       expect((await get(path, { range: 'bytes=0-4', 'if-range': '"other"' })).status).toBe(200);
       expect((await get(path, { range: 'bytes=0-4', 'if-range': etag })).status).toBe(206);
       const head = await get(path, {}, 'HEAD');
-      expect([head.status, head.headers.get('content-length'), await head.text()]).toEqual([200, '11', '']);
-      const empty = await get('serve/empty.txt');
+      expect([head.status, head.headers.get('etag'), await head.text()]).toEqual([200, etag, '']);
+      // Apache takes the length away from what PHP answers to HEAD.
+      if (server === 'nginx') expect(head.headers.get('content-length')).toBe('11');
+      const empty = await get('serve/empty.csv');
       expect([empty.status, await empty.text()]).toEqual([200, '']);
     });
 
@@ -80,8 +82,8 @@ export function serving(rig: () => Rig): void {
         'sub',
         'sub/',
         '',
-        'none.txt',
-        '%2e%2e/x.txt',
+        'none.png',
+        '%2e%2e/x.png',
       ]) {
         const answer = await get(name.startsWith('.ht') ? name : `serve/${name}`);
         expect([name, [403, 404].includes(answer.status)]).toEqual([name, true]);
@@ -94,13 +96,13 @@ export function serving(rig: () => Rig): void {
       }
       expect((await get('serve/x.js')).status).toBe(200);
       await rig().heads[0].run(
-        "\\Drupal::service('file_system')->saveData('s', 'private://hide.txt', \\Drupal\\Core\\File\\FileExists::Replace);",
+        "\\Drupal::service('file_system')->saveData('s', 'private://hide.pdf', \\Drupal\\Core\\File\\FileExists::Replace);",
       );
       const visitor = new Visitor(rig().heads[1].url(server));
-      for (const path of ['/system/files/hide.txt', '/sites/default/files/../../../private/hide.txt']) {
+      for (const path of ['/system/files/hide.pdf', '/sites/default/files/../../../private/hide.pdf']) {
         expect([403, 404]).toContain(await visitor.status(path));
       }
-      expect([403, 404]).toContain((await get('..%2fprivate/hide.txt')).status);
+      expect([403, 404]).toContain((await get('..%2fprivate/hide.pdf')).status);
     });
 
     it('gives fields of the own scheme an address and derivatives', async () => {

@@ -18,6 +18,11 @@ use Cistern\Exception\Unavailable;
 final class Store {
 
   /**
+   * How long a look at an image style's directories holds, for one that is being emptied.
+   */
+  private const STYLE_SECONDS = 5.0;
+
+  /**
    * Methods of HTTP that only read.
    */
   private const SAFE = ['GET', 'HEAD', 'OPTIONS'];
@@ -247,7 +252,7 @@ final class Store {
       $schemes = array_filter(['public', 'private', 'cistern'], $this->options->takesOver(...));
       $found = $this->client->statMany(array_map(fn(string $scheme): string => "$scheme/styles/$style", $schemes), fresh: TRUE);
       $absent = array_keys($found, NULL, TRUE);
-      $this->style = [$style, microtime(TRUE) + 1.0, $absent];
+      $this->style = [$style, microtime(TRUE) + self::STYLE_SECONDS, $absent];
     }
     return in_array($key, $absent, TRUE);
   }

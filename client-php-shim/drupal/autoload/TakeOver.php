@@ -63,6 +63,10 @@ final class TakeOver {
 
   /**
    * The path of one of our services files. Drupal would ignore a missing one without a word.
+   *
+   * The path is part of the key of the compiled container, which all heads keep in one database. It is absolute: a
+   * compiled container holds the path of Drupal's root, so heads that keep their code at different places must not
+   * share one.
    */
   private static function yaml(string $name): string {
     $path = __DIR__ . "/services/$name.yml";

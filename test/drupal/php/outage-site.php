@@ -23,7 +23,7 @@ $kernel->preHandle($request);
 $name = 'outage-' . bin2hex(random_bytes(4));
 $repository = \Drupal::service('file.repository');
 $file = $repository->writeData(file_get_contents('core/misc/druplicon.png') . $name, "public://$name.png");
-$secret = $repository->writeData('secret', "private://$name.txt");
+$secret = $repository->writeData('secret', "private://$name.pdf");
 $secret->setOwnerId(1);
 $secret->setTemporary();
 $secret->save();

@@ -19,7 +19,7 @@ final class RecentImageHandle implements Handle {
   /**
    * {@inheritdoc}
    */
-  public function read(int $length): string|false {
+  public function read(int $length): string {
     $bytes = $this->recent->read($this->key, $this->position, $length) ?? throw new \RuntimeException("'$this->key' was changed while it was read.");
     $this->position += strlen($bytes);
     return $bytes;

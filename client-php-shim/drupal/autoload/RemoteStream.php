@@ -75,6 +75,9 @@ abstract class RemoteStream extends AbstractStreamWrapper implements StreamWrapp
 
   /**
    * {@inheritdoc}
+   *
+   * @return false
+   *   There is no path on a disk. Exactly FALSE, which core compares with.
    */
   public function realpath() {
     return FALSE;

@@ -47,9 +47,10 @@ final class TakeOver {
     self::prepareLocal($local, TRUE);
 
     // The status report and core's installer look for directories on a disk.
-    $settings['php_storage']['twig']['directory'] ??= $local . '/php';
+    self::makeDirectory("$local/php");
+    $settings['php_storage']['twig']['directory'] ??= "$local/php";
     if ($checked->takesOver('private')) {
-      $settings['file_private_path'] ??= $local . '/private';
+      $settings['file_private_path'] ??= "$local/private";
       self::makeDirectory($settings['file_private_path'], $app_root);
     }
 

@@ -72,7 +72,7 @@ class Heads implements EventSubscriberInterface {
    * This head's name in the list: several may run on one machine.
    */
   public function id(): string {
-    return gethostname() . ':' . $this->root;
+    return gethostname() . ':' . $this->root();
   }
 
   /**
@@ -87,7 +87,7 @@ class Heads implements EventSubscriberInterface {
     $previous = $this->keyValue->get('cistern.heads')->get($this->id(), []);
     return [
       'host' => (string) gethostname(),
-      'root' => $this->root,
+      'root' => $this->root(),
       'version' => $this->version(),
       'public' => (string) $this->streamWrappers->getClass('public'),
       'private' => (string) $this->streamWrappers->getClass('private'),
@@ -143,6 +143,13 @@ class Heads implements EventSubscriberInterface {
       }
     }
     return $differences;
+  }
+
+  /**
+   * Where Drupal is on this head: the container may have been compiled on another one.
+   */
+  protected function root(): string {
+    return defined('DRUPAL_ROOT') ? DRUPAL_ROOT : $this->root;
   }
 
   /**

@@ -111,7 +111,7 @@ export class FilesStore implements BlobStore {
       await fdatasyncAsync(fd);
       return content;
     } finally {
-      await writer.settled();
+      await writer.release();
       closeSync(fd);
     }
   }

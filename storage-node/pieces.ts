@@ -11,12 +11,16 @@ const PIECE = 512 * 1024;
 /** A long write is flushed this often, so that its last flush is not long. */
 const SYNC_EVERY = 64 * 1024 * 1024;
 
-/** Gathers chunks into pieces and writes one piece while the next fills. */
+/** Buffers of a PIECE that are kept for the next writes: new ones would keep the garbage collector busy. */
+const KEPT = 32;
+const kept: Buffer[] = [];
+
+/** Gathers chunks into pieces and writes one piece while the next fills. `release` must be called at the end. */
 export class PieceWriter {
   size = 0;
   readonly #fd: number;
-  #filling = Buffer.allocUnsafeSlow(PIECE);
-  #spare = Buffer.allocUnsafeSlow(PIECE);
+  #filling = kept.pop() ?? Buffer.allocUnsafeSlow(PIECE);
+  #spare = kept.pop() ?? Buffer.allocUnsafeSlow(PIECE);
   #filled = 0;
   #unsynced = 0;
   #writing: Promise<void> = Promise.resolve();
@@ -42,9 +46,10 @@ export class PieceWriter {
     await this.#writing;
   }
 
-  /** Resolves when no write is under way, whatever became of it. */
-  async settled(): Promise<void> {
+  /** Resolves when no write is under way, whatever became of it. Nothing may be added any more. */
+  async release(): Promise<void> {
     await this.#writing.catch(() => {});
+    if (kept.length < KEPT) kept.push(this.#filling, this.#spare);
   }
 
   async #flush(): Promise<void> {

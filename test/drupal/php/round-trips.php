@@ -74,6 +74,8 @@ $url = parse_url(ImageStyle::load('medium')->buildUrl($file->getFileUri()));
 $get('first derivative', "$url[path]?$url[query]");
 $get('derivative', "$url[path]?$url[query]");
 $get('original', $file->createFileUrl());
+// Each scheme that has derivatives of the style is emptied by a request of its own.
+$files->deleteRecursive('cistern://styles');
 $count('image style, flushed', fn() => ImageStyle::load('medium')->flush());
 
 $inline = '';

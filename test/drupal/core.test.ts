@@ -53,6 +53,9 @@ describe("Drupal core's own tests", () => {
     let onCistern: Results = {};
     const took = await seconds(async () => {
       onCistern = await run([path]);
+      // A second chance: one test gives ten processes a tenth of a second to start in.
+      const failed = namesOf(onCistern, 'failed');
+      if (failed.length > 0) onCistern = { ...onCistern, ...(await run([path], failed)) };
     });
     rmSync(services);
     const failed = namesOf(onCistern, 'failed');

@@ -1,45 +1,16 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import type { Inventory } from '../services/protocol.ts';
 import { partIsGenuine, type Receipt } from '../services/tickets.ts';
 import { blobDirectory, blobPath } from './layout.ts';
-import {
-  binding,
-  type FakeTracker,
-  keyring,
-  random,
-  scratch,
-  sha256,
-  sign,
-  startFakeTracker,
-  startTestNode,
-  until,
-} from './testing.ts';
+import { binding, keyring, random, sha256, sign, startPair, startTestNode, until } from './testing.ts';
 
 const small = random(1000);
 const large = random(2 * 1024 * 1024 + 3);
-const files = scratch();
-let tracker: FakeTracker;
-let node: Awaited<ReturnType<typeof startTestNode>>;
-let source: Awaited<ReturnType<typeof startTestNode>>;
-
-beforeAll(async () => {
-  tracker = await startFakeTracker();
-  node = await startTestNode({ tracker, directory: join(files.path, 'h1'), devices: [1, 2] });
-  source = await startTestNode({
-    tracker,
-    directory: join(files.path, 'h2'),
-    devices: [3],
-    env: { CISTERN_HOST: 'h2' },
-  });
-});
-afterAll(async () => {
-  await Promise.all([node.stop(), source.stop()]);
-  await tracker.stop();
-  files.remove();
-});
+const { files, tracker, node, other: source, stop } = await startPair();
+afterAll(stop);
 
 const report = (dev: number) =>
   tracker.heartbeats.findLast(({ host }) => host === 'h1')?.devices.find(({ id }) => id === dev);

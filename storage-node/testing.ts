@@ -131,3 +131,18 @@ export async function until(condition: () => boolean | Promise<boolean>): Promis
 export function random(size: number): Buffer<ArrayBuffer> {
   return randomBytes(size);
 }
+
+/** Two nodes and their tracker: h1 with the devices 1 and 2, h2 with the device 3. */
+export async function startPair() {
+  const files = scratch();
+  const tracker = await startFakeTracker();
+  const node = await startTestNode({ tracker, directory: join(files.path, 'h1'), devices: [1, 2] });
+  const env = { CISTERN_HOST: 'h2' };
+  const other = await startTestNode({ tracker, directory: join(files.path, 'h2'), devices: [3], env });
+  const stop = async () => {
+    await Promise.all([node.stop(), other.stop()]);
+    await tracker.stop();
+    files.remove();
+  };
+  return { files, tracker, node, other, stop };
+}

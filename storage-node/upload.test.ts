@@ -2,45 +2,16 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { request as rawRequest } from 'node:http';
 import { createServer as createTcpServer } from 'node:net';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { formatDigest } from '../services/digests.ts';
 import { partIsGenuine, type Receipt } from '../services/tickets.ts';
 import { blobPath } from './layout.ts';
-import {
-  binding,
-  type FakeTracker,
-  keyring,
-  random,
-  scratch,
-  sha256,
-  sign,
-  startFakeTracker,
-  startTestNode,
-  until,
-} from './testing.ts';
+import { binding, keyring, random, sha256, sign, startPair, startTestNode, until } from './testing.ts';
 
 const small = random(1000);
 const large = random(3 * 1024 * 1024 + 17);
-const files = scratch();
-let tracker: FakeTracker;
-let node: Awaited<ReturnType<typeof startTestNode>>;
-let next: Awaited<ReturnType<typeof startTestNode>>;
-
-beforeAll(async () => {
-  tracker = await startFakeTracker();
-  node = await startTestNode({ tracker, directory: join(files.path, 'h1'), devices: [1, 2] });
-  next = await startTestNode({
-    tracker,
-    directory: join(files.path, 'h2'),
-    devices: [3],
-    env: { CISTERN_HOST: 'h2' },
-  });
-});
-afterAll(async () => {
-  await Promise.all([node.stop(), next.stop()]);
-  await tracker.stop();
-  files.remove();
-});
+const { files, tracker, node, other: next, stop } = await startPair();
+afterAll(stop);
 
 const dev1 = () => node.paths[0] as string;
 const stored = (fid: number) => join(dev1(), blobPath(fid));

@@ -12,6 +12,7 @@ import { useCluster } from './support/cluster.ts';
 import { type Control, startControl } from './support/fault-control.ts';
 import { FaultProxy } from './support/fault-proxy.ts';
 import { lacksProgram, lacksRoot, needs } from './support/needs.ts';
+import { phpEnvironment } from './support/php-environment.ts';
 
 const library = fileURLToPath(new URL('../client-php-shim', import.meta.url));
 const MINUTES = 60_000;
@@ -57,17 +58,7 @@ describe('the PHP library', () => {
     const child = spawn(command, args, {
       cwd: join(copy, 'library'),
       stdio: ['ignore', 'pipe', 'inherit'],
-      env: {
-        PATH,
-        HOME: '/nonexistent',
-        CISTERN_TRACKER_URLS: cluster()
-          .trackers.map(({ url }) => url)
-          .join(','),
-        CISTERN_DOMAIN: cluster().domain,
-        CISTERN_TOKEN: cluster().token,
-        CISTERN_PROXY_URLS: proxies.map(({ url }) => url).join(','),
-        CISTERN_CONTROL_URL: control.url,
-      },
+      env: { PATH, HOME: '/nonexistent', ...phpEnvironment(cluster(), proxies, control) },
     });
     const [printed] = await Promise.all([text(child.stdout), once(child, 'close')]);
     return { code: child.exitCode, printed };

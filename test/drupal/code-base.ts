@@ -64,9 +64,8 @@ async function install(directory: string): Promise<CodeBase | string | undefined
     await promisify(execFile)('composer', ['install', '--no-interaction', '--no-progress'], options);
   } catch (error) {
     const said = (error as { stderr?: string }).stderr || (error as Error).message;
-    const why =
-      said.split('\n').find((line) => /could not|not found|failed|ENOENT|error/i.test(line)) ?? said;
-    return `no Drupal code base: Composer cannot install drupal/core-recommended ${CORE} (${why.trim()})`;
+    const why = said.split('\n').find((line) => /requires|ENOENT|timed out|failed/.test(line)) ?? said;
+    return `no Drupal code base: Composer cannot install drupal/core-recommended ${CORE} (${why.trim().replace(/^- /, '')})`;
   }
   return inspect(directory);
 }

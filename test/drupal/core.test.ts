@@ -4,12 +4,13 @@
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { useCluster } from '../support/cluster.ts';
-import { lacksProgram, needs } from '../support/needs.ts';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Cluster, useCluster } from '../support/cluster.ts';
+import { lacksProgram } from '../support/needs.ts';
 import { giveToPool, WebHead } from '../support/web-head.ts';
-import { findCodeBase, prepareCode } from './code-base.ts';
+import { prepareCode } from './code-base.ts';
 import { figure, seconds } from './figures.ts';
+import { onDrupal } from './on-drupal.ts';
 
 type Results = Record<string, 'passed' | 'failed' | 'skipped'>;
 
@@ -23,51 +24,48 @@ const deviations: Record<string, string> = JSON.parse(
   readFileSync(new URL('core-deviations.json', import.meta.url), 'utf8'),
 );
 
-const code = await findCodeBase();
-const lack = lacksProgram('php');
-const root = mkdtempSync(join(tmpdir(), 'cistern-core-'));
 let head: WebHead;
-const cluster = useCluster({ env: { tracker: { CISTERN_DOWN_SECONDS: '5' } } });
+let cluster: () => Cluster;
 
-beforeAll(() => {
-  if (typeof code === 'string' || lack !== undefined) return;
-  chmodSync(root, 0o755);
-  prepareCode(code, join(root, 'code'));
-  const documentRoot = join(root, 'code', code.documentRoot);
-  for (const directory of ['sites/default', 'sites/simpletest']) {
-    mkdirSync(join(documentRoot, directory), { recursive: true });
-    giveToPool(join(documentRoot, directory));
-  }
-  head = new WebHead({ name: 'core', directory: join(root, 'head'), documentRoot });
-});
-beforeEach((context) => {
-  if (typeof code === 'string') context.skip(code);
-  needs(context, lack);
-});
-afterAll(() => rmSync(root, { recursive: true, force: true }));
+await onDrupal(lacksProgram('php'), (code) => {
+  const root = mkdtempSync(join(tmpdir(), 'cistern-core-'));
+  cluster = useCluster({ env: { tracker: { CISTERN_DOWN_SECONDS: '5' } } });
 
-describe("Drupal core's own tests", () => {
-  it.for(SUITES)('$path', { timeout: 3_600_000 }, async ({ path, atLeast }, context) => {
-    const services = join(head.documentRoot, 'sites/default/testing.services.yml');
-    writeFileSync(services, await head.php([join(SCRIPTS, 'testing-services.php')]));
-    let onCistern: Results = {};
-    const took = await seconds(async () => {
-      onCistern = await run([path]);
-      // A second chance: one test gives ten processes a tenth of a second to start in.
+  beforeAll(() => {
+    chmodSync(root, 0o755);
+    prepareCode(code, join(root, 'code'));
+    const documentRoot = join(root, 'code', code.documentRoot);
+    for (const directory of ['sites/default', 'sites/simpletest']) {
+      mkdirSync(join(documentRoot, directory), { recursive: true });
+      giveToPool(join(documentRoot, directory));
+    }
+    head = new WebHead({ name: 'core', directory: join(root, 'head'), documentRoot });
+  });
+  afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+  describe("Drupal core's own tests", () => {
+    it.for(SUITES)('$path', { timeout: 3_600_000 }, async ({ path, atLeast }, context) => {
+      const services = join(head.documentRoot, 'sites/default/testing.services.yml');
+      writeFileSync(services, await head.php([join(SCRIPTS, 'testing-services.php')]));
+      let onCistern: Results = {};
+      const took = await seconds(async () => {
+        onCistern = await run([path]);
+        // A second chance: one test gives ten processes a tenth of a second to start in.
+        const failed = namesOf(onCistern, 'failed');
+        if (failed.length > 0) onCistern = { ...onCistern, ...(await run([path], failed)) };
+      });
+      rmSync(services);
       const failed = namesOf(onCistern, 'failed');
-      if (failed.length > 0) onCistern = { ...onCistern, ...(await run([path], failed)) };
+      // A test that fails on a local disk too says nothing about Cistern.
+      const locally = failed.length > 0 ? await run([path], failed) : {};
+      const deviating = failed.filter((name) => locally[name] === 'passed');
+      const summary = `${namesOf(onCistern, 'passed').length} passed, ${deviating.length} deviate, `;
+      const rest = `${failed.length - deviating.length} fail on a local disk too, ${namesOf(onCistern, 'skipped').length} skipped`;
+      figure(context, path, `${summary}${rest}, ${took}`);
+      expect(Object.keys(onCistern).length).toBeGreaterThanOrEqual(atLeast);
+      const listed = Object.keys(deviations).filter((name) => name in onCistern);
+      expect(deviating.sort()).toEqual(listed.sort());
     });
-    rmSync(services);
-    const failed = namesOf(onCistern, 'failed');
-    // A test that fails on a local disk too says nothing about Cistern.
-    const locally = failed.length > 0 ? await run([path], failed) : {};
-    const deviating = failed.filter((name) => locally[name] === 'passed');
-    const summary = `${namesOf(onCistern, 'passed').length} passed, ${deviating.length} deviate, `;
-    const rest = `${failed.length - deviating.length} fail on a local disk too, ${namesOf(onCistern, 'skipped').length} skipped`;
-    figure(context, path, `${summary}${rest}, ${took}`);
-    expect(Object.keys(onCistern).length).toBeGreaterThanOrEqual(atLeast);
-    const listed = Object.keys(deviations).filter((name) => name in onCistern);
-    expect(deviating.sort()).toEqual(listed.sort());
   });
 });
 

@@ -48,6 +48,12 @@ final class Problems
         return $status >= 500 && $status !== 507 && $status !== 501 || $status === 408 || $status === 429;
     }
 
+    /** Whether a request with the same Idempotency-Key is being answered just now. */
+    public static function isUnderWay(Response $response): bool
+    {
+        return $response->status === 409 && self::exception($response)->problem === 'state-conflict';
+    }
+
     /**
      * @return class-string<CisternException>
      */

@@ -122,7 +122,9 @@ final class Trackers
                 continue;
             }
             $head = $answer instanceof Download ? $answer->head : $answer;
-            if (!Problems::isPassing($head->status)) {
+            // The first of two equal requests may still be at work, on another tracker.
+            $underWay = array_sum($asked) > 1 && Problems::isUnderWay($head);
+            if (!$underWay && !Problems::isPassing($head->status)) {
                 $this->breaker->succeeded($tracker);
                 $this->deadline->answered($head->waited);
                 $this->preferred = (int) array_search($tracker, $this->options->trackers, true);

@@ -83,7 +83,6 @@ final class Uploader
         if ($options->class !== null) {
             $order['class'] = $options->class;
         }
-        $sha256 = $body->sha256();
         for ($i = 0; $i < self::NODES; ++$i) {
             $open = $this->json('POST', 'uploads', Body::ofJson($order), $headers);
             $url = \is_string($open['url'] ?? null) ? $open['url'] : '';
@@ -91,7 +90,7 @@ final class Uploader
             if ($receipt === null) {
                 continue;
             }
-            if (($receipt['sha256'] ?? null) !== $sha256) {
+            if (($receipt['sha256'] ?? null) !== $body->sentSha256()) {
                 throw new Corrupt("The storage node got other bytes of '$key' than were sent. Nothing was stored.");
             }
             try {

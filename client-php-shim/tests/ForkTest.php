@@ -18,7 +18,8 @@ final class ForkTest extends ClusterTestCase
         $client->put('large', $bytes);
         $stream = $client->open('large');
         // The connection stands in the middle of the file.
-        for ($head = ''; \strlen($head) < 700_000;) {
+        $head = '';
+        while (\strlen($head) < 700_000) {
             $head .= $stream->read(300_000);
         }
         $children = [];

@@ -14,6 +14,8 @@ final class Body
     private const PIECE = 262144;
 
     private int $at = 0;
+    /** Of what was read since the last rewind. */
+    private \HashContext $hash;
 
     /**
      * @param resource|null $stream
@@ -24,6 +26,7 @@ final class Body
         private readonly int $offset,
         public readonly int $size,
     ) {
+        $this->hash = hash_init('sha256');
     }
 
     public static function ofString(string $bytes): self
@@ -68,6 +71,7 @@ final class Body
     public function rewind(): void
     {
         $this->at = 0;
+        $this->hash = hash_init('sha256');
         if ($this->stream !== null && fseek($this->stream, $this->offset) !== 0) {
             throw new CisternException('The stream that is to be stored cannot be rewound.');
         }
@@ -96,6 +100,7 @@ final class Body
             throw new CisternException("The stream that is to be stored ended after $this->at of $this->size bytes.");
         }
         $this->at += \strlen($piece);
+        hash_update($this->hash, $piece);
 
         return $piece;
     }
@@ -110,12 +115,19 @@ final class Body
         if ($this->stream === null) {
             return hash('sha256', $this->bytes);
         }
-        $hash = hash_init('sha256');
         $this->rewind();
-        while (($piece = $this->next()) !== '') {
-            hash_update($hash, $piece);
+        while ($this->next() !== '') {
+            // Reading is enough.
         }
 
-        return hash_final($hash);
+        return $this->sentSha256();
+    }
+
+    /**
+     * The same of what was sent last, without reading it again.
+     */
+    public function sentSha256(): string
+    {
+        return $this->stream === null ? $this->sha256() : hash_final(hash_copy($this->hash));
     }
 }

@@ -12,7 +12,7 @@ final class CurlTransport implements Transport
 {
     /** Bodies up to this size are handed to curl in one piece. */
     private const SMALL = 65536;
-    /** A server that took an upload may need this time to make it durable, beside the timeout: bytes a second. */
+    /** A server may need this time to make durable what it has taken, beside the timeout: bytes a second. */
     private const DURABLE_BYTES = 16777216;
 
     private ?\CurlShareHandle $share = null;
@@ -157,7 +157,8 @@ final class CurlTransport implements Transport
         $body->rewind();
         $piece = $body->next();
         $paused = false;
-        $read = static function ($_, $__, int $length) use (&$piece, &$paused, $body): string|int {
+        $taken = 0;
+        $read = static function ($_, $__, int $length) use (&$piece, &$paused, &$taken, $body): string|int {
             if ($piece === '' && !$body->eof()) {
                 $paused = true;
 
@@ -165,6 +166,7 @@ final class CurlTransport implements Transport
             }
             $part = substr($piece, 0, $length);
             $piece = substr($piece, \strlen($part));
+            $taken += \strlen($part);
 
             return $part;
         };
@@ -197,8 +199,8 @@ final class CurlTransport implements Transport
                     $moved = $now;
                     continue;
                 }
-                $sent = $piece === '' && $body->eof();
-                $end = $moved + $request->timeout + ($sent ? $body->size / self::DURABLE_BYTES : 0.0);
+                // A disk that is behind with its writing stops a large upload anywhere, for as long as it needs.
+                $end = $moved + $request->timeout + $taken / self::DURABLE_BYTES;
                 if ($now >= $end) {
                     return [\CURLE_OPERATION_TIMEOUTED, '', $now - $moved];
                 }

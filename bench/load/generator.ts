@@ -15,34 +15,34 @@ try {
 
 async function generate(job: Job): Promise<Outcome> {
   const workers = await Promise.all(Array.from({ length: job.concurrency }, () => prepare(job)));
-  const inTime: number[] = [];
-  const late: number[] = [];
+  const latencies: number[] = [];
   const used = process.cpuUsage();
-  const begin = performance.now();
-  const from = begin + job.warmup * 1000;
+  const from = performance.now() + job.warmup * 1000;
   const until = from + job.seconds * 1000;
+  // Where operations are slow, it takes longer until there are enough of them to speak of a rate.
+  const enough = 2 * job.concurrency;
+  const latest = until + 4 * job.seconds * 1000;
   let started = 0;
   let last = from;
+  let ended = false;
   await Promise.all(
     workers.map(async (work) => {
-      for (let before = performance.now(); before < until && started < job.most; ) {
+      for (let before = performance.now(); !ended && started < job.most && before < latest; ) {
         await work(started++);
         const after = performance.now();
-        if (after > from) {
-          (after <= until ? inTime : late).push(after - before);
-          if (after <= until || inTime.length === 0) last = after;
+        if (after > from && !ended) {
+          latencies.push(after - before);
+          last = after;
         }
+        ended ||= after > until && latencies.length >= enough;
         before = after;
       }
     }),
   );
-  // On a machine that is too slow to complete anything in the time that counts, what was under way counts instead.
-  const latencies = (inTime.length > 0 ? inTime : late).sort((a, b) => a - b);
+  latencies.sort((a, b) => a - b);
   const count = latencies.length;
-  if (count === 0) throw new Error('no operation was completed');
-  // What was cut short by `most` is measured up to its last operation.
-  const whole = started < job.most && inTime.length > 0;
-  const seconds = (whole ? until - from : Math.max(last - from, 1)) / 1000;
+  if (count === 0) throw new Error('no operation was completed in the time that counts');
+  const seconds = (last - from) / 1000;
   const quantile = (q: number) => latencies[Math.ceil(q * count) - 1] ?? Number.NaN;
   const { user, system } = process.cpuUsage(used);
   return {

@@ -203,7 +203,7 @@ describe('what operators type and watch', () => {
         const nested = (await help([verb])).includes('Commands:') ? [verb, sub.trim()] : [verb];
         const text = await help(nested);
         expect(text, `${page}: ${line}`).toContain(`cistern ${nested.join(' ')}`);
-        for (const flag of more.match(/--?[a-z][a-z-]*/g) ?? []) {
+        for (const flag of more.match(/(?<= )--?[a-z][a-z-]*/g) ?? []) {
           expect(text, `${page}: ${line}`).toMatch(new RegExp(`(^|[ ,])${flag}\\b`, 'm'));
         }
       }

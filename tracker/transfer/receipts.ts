@@ -16,13 +16,16 @@ export async function provenDevices(
   keyring: Keyring,
   receipt: Receipt,
 ): Promise<DeviceState[]> {
-  // A node that has just been started may be unknown to this tracker's snapshot.
-  if (!receipt.parts.every((part) => isSigned(state, keyring, receipt, part))) await state.refresh();
-  const devices = new Map<number, DeviceState>();
-  for (const part of receipt.parts) {
-    if (!isSigned(state, keyring, receipt, part)) {
+  const signed = () => receipt.parts.every((part) => isSigned(state, keyring, receipt, part));
+  if (!signed()) {
+    // A node that has just been started may be unknown to this tracker's snapshot.
+    await state.refresh();
+    if (!signed()) {
       throw new Problem('receipt-refused', 'The receipt is not signed by storage nodes of this cluster.');
     }
+  }
+  const devices = new Map<number, DeviceState>();
+  for (const part of receipt.parts) {
     const age = state.now() - part.at;
     if (age > RECEIPT_LIFE_MS + CLOCK_TOLERANCE_MS || age < -CLOCK_TOLERANCE_MS) {
       throw new Problem('receipt-refused', 'The receipt is older than an hour. Upload the file again.');

@@ -21,7 +21,7 @@ const names = suites.map(({ name }) => name);
 
 const HELP = `Usage: npm run bench -- [options]
 
-  --quick       a small subset in under a minute, to see that everything runs
+  --quick       a small subset, to see that everything runs
   --only NAME   one suite (may be repeated): ${names.join(', ')}
   --out DIR     where results go and clusters keep their files (default: bench/results)
 

@@ -20,7 +20,7 @@ test('a quick run measures every suite and writes its results', { timeout: 300_0
   const { stdout } = await bench('--quick', '--out', out);
   const results = JSON.parse(readFileSync(join(out, 'partial.json'), 'utf8')) as Results;
   expect(results.suites.map(({ name, failed }) => ({ name, failed }))).toEqual(
-    ['transfers', 'look-ups', 'directories', 'commits', 'node-reads', 'node-writes', 'memory', 'drupal'].map(
+    ['transfers', 'look-ups', 'directories', 'commits', 'node-reads', 'node-writes', 'memory'].map(
       (name) => ({ name }),
     ),
   );

@@ -5,7 +5,7 @@ import type { Cluster } from '../support/cluster.ts';
 import { webConfiguration } from '../support/web-configuration.ts';
 import { WebHead } from '../support/web-head.ts';
 import type { CodeBase } from './code-base.ts';
-import { APACHE, NGINX } from './recipes.ts';
+import { NGINX } from './recipes.ts';
 
 /** The ways to serve the site that are tested. 'gateway' is nginx with the configuration that takes PHP out of it. */
 export const SERVERS = ['nginx', 'nginx with the gateway', 'Apache'] as const;
@@ -81,7 +81,7 @@ export class Head extends WebHead {
   async start(cluster?: Cluster): Promise<void> {
     await this.startPhp();
     this.urls.set('nginx', await this.startNginx('usual', NGINX));
-    this.urls.set('Apache', await this.startApache('usual', APACHE));
+    this.urls.set('Apache', await this.startApache('usual', webConfiguration('apache/drupal.conf', {})));
     if (cluster !== undefined) this.urls.set('nginx with the gateway', await this.#startGateway(cluster));
   }
 

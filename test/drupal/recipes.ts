@@ -1,4 +1,5 @@
-// How people serve Drupal: the usual recipe of each web server, without a word about Cistern.
+// How people serve Drupal by nginx: the usual recipe, without a word about Cistern. Apache's is in the `.htaccess` that
+// Drupal brings.
 
 /** For `server {}` of nginx, in the form that Drupal's and nginx's own documentation give it. */
 export const NGINX = `
@@ -33,16 +34,4 @@ export const NGINX = `
   }
   location ~ ^/sites/.*/files/styles/ { try_files $uri @rewrite; }
   location ~ ^(/[a-z\\-]+)?/system/files/ { try_files $uri /index.php?$query_string; }
-`;
-
-/** For `<VirtualHost>` of Apache: PHP by mod_proxy_fcgi; the rest is in the `.htaccess` that Drupal brings. */
-export const APACHE = `
-  <Directory DOCUMENT_ROOT>
-    AllowOverride All
-    Require all granted
-  </Directory>
-  <FilesMatch "\\.php$">
-    SetHandler "proxy:PHP_SOCKET|fcgi://localhost/"
-  </FilesMatch>
-  ProxyTimeout 300
 `;

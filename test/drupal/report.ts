@@ -1,7 +1,7 @@
 // Writes what a whole run found to docs/drupal-tests.md: each scenario, its figures, versions and date. A run of a
-// part, or one that was skipped, leaves the page as it is.
+// part, or one that failed or was skipped, leaves the page as it is.
 import { execFileSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readdirSync, writeFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import type { Reporter, TestCase, TestModule, Vitest } from 'vitest/node';
 import { findProgram } from '../support/daemon.ts';
@@ -18,8 +18,9 @@ export default class Report implements Reporter {
 
   async onTestRunEnd(modules: readonly TestModule[]): Promise<void> {
     const tests = modules.flatMap((module) => [...module.children.allTests()]);
-    const partial = this.#vitest?.config.testNamePattern !== undefined || modules.length < 2;
-    if (partial || tests.some((test) => test.result().state === 'skipped')) return;
+    const files = readdirSync(import.meta.dirname).filter((name) => name.endsWith('.test.ts'));
+    const partial = this.#vitest?.config.testNamePattern !== undefined || modules.length < files.length;
+    if (partial || tests.some((test) => test.result().state !== 'passed')) return;
     const page = [INTRODUCTION, await versions(), ...modules.map(section)].join('\n\n');
     writeFileSync(PAGE, `${page.trim()}\n`);
   }

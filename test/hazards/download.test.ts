@@ -1,13 +1,15 @@
 // Hazard 22: a download whose listed replicas all fail looks the name up once more, for the replicas may have been
-// moved, or the version replaced, since. The two sessions are held apart by an open transaction and stopped nodes.
+// moved, or the version replaced, since. The two sessions are held apart by an open transaction and listeners in
+// the place of nodes, which show when the name was looked up.
+import { once } from 'node:events';
 import { copyFileSync, mkdirSync } from 'node:fs';
+import { createServer, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import pg from 'pg';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { blobPath } from '../../storage-node/layout.ts';
 import { type NodePart, useCluster } from '../support/cluster.ts';
 import { filesOf, sql } from '../support/files.ts';
-import { waitFor } from '../support/wait.ts';
 
 const cluster = useCluster({ devices: 1 });
 const { put, get } = filesOf(cluster);
@@ -45,25 +47,31 @@ function copyBlob(fid: number, from: NodePart, to: NodePart): void {
   if (from !== to) copyFileSync(join(deviceOf(from).path, blobPath(fid)), path);
 }
 
-/** Downloads; once it has looked the name up, `meanwhile` runs, and the nodes that it found are killed. */
-async function download(key: string, found: NodePart[], meanwhile: () => Promise<unknown>) {
-  const [now] = await sql<{ at: string }>(cluster(), 'SELECT clock_timestamp()::text AS at');
-  for (const node of found) await node.kill('SIGSTOP');
+/** Kills a node and listens in its place; never answers. `asked` resolves at the first connection. */
+async function impersonate(node: NodePart) {
+  await node.kill('SIGKILL');
+  const sockets = new Set<Socket>();
+  const { promise: asked, resolve } = Promise.withResolvers<void>();
+  const server = createServer((socket) => {
+    sockets.add(socket.on('error', () => undefined));
+    resolve();
+  });
+  server.listen(Number(new URL(node.url).port), '127.0.0.1');
+  await once(server, 'listening');
+  const end = () => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  };
+  return { asked, end };
+}
+
+/** Downloads; once a node that holds the blob is asked for it, `meanwhile` runs, and these nodes are gone. */
+async function download(key: string, holders: NodePart[], meanwhile: () => Promise<unknown>) {
+  const standIns = await Promise.all(holders.map(impersonate));
   const pending = get(key);
-  await waitFor(
-    async () => {
-      const seen = await sql(
-        cluster(),
-        `SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
-          AND state = 'idle' AND query LIKE '%JOIN names n ON n.dir_id = d.id%' AND query_start > $1::timestamptz`,
-        [now?.at],
-      );
-      return seen.length > 0;
-    },
-    { what: 'the download to look its name up' },
-  );
+  await Promise.race(standIns.map(({ asked }) => asked));
   await meanwhile();
-  for (const node of found) await node.kill('SIGKILL');
+  for (const { end } of standIns) end();
   const answer = await pending;
   return { status: answer.status, text: await answer.text() };
 }

@@ -1,5 +1,6 @@
 // How a service process begins and ends: settings errors are one line, signals end it in phases, a bug ends it loudly.
 import { ConfigError } from './config.ts';
+import { enableFailPoints } from './fail-points.ts';
 import type { Logger } from './logging.ts';
 
 export interface Running {
@@ -22,6 +23,7 @@ export async function runService(
   const orphaned = watchParent();
   void orphaned.then(() => starting && process.exit(1));
   try {
+    enableFailPoints();
     running = await start();
     starting = false;
   } catch (error) {

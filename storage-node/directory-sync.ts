@@ -4,6 +4,7 @@ import { closeSync, fsync, mkdir, openSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { LRUCache } from 'lru-cache';
+import { failPoint } from '../services/fail-points.ts';
 
 const [fsyncAsync, mkdirAsync] = [promisify(fsync), promisify(mkdir)];
 
@@ -53,6 +54,7 @@ export class DirectorySync {
     await mkdirAsync(join(this.#root, directory)).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== 'EEXIST') throw error;
     });
+    failPoint('node-directory-made');
     await this.sync(parent === '.' ? '' : parent);
   }
 

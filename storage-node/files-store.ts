@@ -22,6 +22,7 @@ import {
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { failPoint } from '../services/fail-points.ts';
 import { Problem } from '../services/problems.ts';
 import type { BlobStore, Content, ListedBlob, OpenBlob, PutOptions } from './blob-store.ts';
 import { DirectorySync } from './directory-sync.ts';
@@ -67,13 +68,17 @@ export class FilesStore implements BlobStore {
     ready.catch(() => {});
     const temporary = join(this.#root, TEMPORARY, `${fid}.${this.#session}.${++this.#writes}`);
     try {
+      failPoint('node-write');
       const content = Buffer.isBuffer(body)
         ? await this.#writeBuffer(temporary, body, options)
         : await this.#writeStream(temporary, body, options);
       await ready;
+      failPoint('node-written');
       const existed = !(await this.#link(temporary, fid, directory));
+      failPoint('node-linked');
       if (existed) await this.confirm(fid, content);
       else await this.#directories.sync(directory);
+      failPoint('node-synced');
       return { ...content, existed };
     } finally {
       forget(temporary);
@@ -202,10 +207,12 @@ export class FilesStore implements BlobStore {
       if (error.code !== 'ENOENT') throw error;
       existed = false;
     });
+    failPoint('node-unlinked');
     // Also when it is gone already: the unlink that removed it may not be durable yet.
     await this.#directories.sync(directory).catch((error: NodeJS.ErrnoException) => {
       if (existed || error.code !== 'ENOENT') throw error;
     });
+    failPoint('node-unlink-synced');
     return existed;
   }
 

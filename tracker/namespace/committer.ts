@@ -1,5 +1,6 @@
 // Gives uploads their names: gathers commits into batches, makes missing directories, and resolves what is unknown
 // after a lost connection by asking the ledger again.
+import { failPoint } from '../../services/fail-points.ts';
 import { splitKey } from '../../services/keys.ts';
 import { Problem } from '../../services/problems.ts';
 import type { ClusterState } from '../cluster/state.ts';
@@ -41,6 +42,7 @@ export class Committer {
           upload.precondition?.ifMatch !== undefined
             ? await this.#db.transaction((tx) => this.#commitMatching(tx, upload))
             : await this.#batcher.add(upload);
+        failPoint('tracker-committed');
         const committed = await this.#settle(this.#db, upload, result);
         if (committed !== undefined) return committed;
       } catch (error) {
@@ -55,6 +57,7 @@ export class Committer {
   async commitAll(tx: Queryable, uploads: Upload[]): Promise<Committed[]> {
     for (const upload of uploads) await ensureDirectory(tx, upload.domain, splitKey(upload.key).path);
     const results = await commitNow(tx, uploads);
+    failPoint('tracker-commit-open');
     const committed: Committed[] = [];
     for (const [i, upload] of uploads.entries()) {
       const settled = await this.#settle(tx, upload, results[i] as CommitResult);
@@ -116,6 +119,7 @@ export class Committer {
       }
       case 'no-directory':
         await this.#db.transaction((tx) => ensureDirectory(tx, upload.domain, splitKey(upload.key).path));
+        failPoint('tracker-directories-made');
         return undefined;
       case 'conflict': {
         const [now] = await findNow(db, this.#state, [{ domainId: upload.domain.id, key: upload.key }]);

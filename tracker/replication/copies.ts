@@ -11,6 +11,7 @@
 // Locks are always taken in the order reap, blobs, names, locations, repair, and within a table by fid.
 // Commits take none of these: they insert a fid that nobody else can have, and what they add to a device that dies
 // meanwhile is found by the walk of dead devices, which never ends (hazard 10, see dead.ts).
+import { failPoint } from '../../services/fail-points.ts';
 import type { Database, Queryable, Statement } from '../database/database.ts';
 import { type Claim, enqueueRepairs } from './queue.ts';
 
@@ -89,7 +90,9 @@ export function settleRepair(db: Database, { fid, version }: Claim, readable: nu
   return db.transaction(async (tx) => {
     const [blob] = await tx.query<{ want: number }>(lockBlob, [fid]);
     if (blob === undefined) return false;
-    return (await tx.count(settle, [fid, version, blob.want, readable])) > 0;
+    const settled = await tx.count(settle, [fid, version, blob.want, readable]);
+    failPoint('repair-settling');
+    return settled > 0;
   });
 }
 

@@ -1,6 +1,7 @@
 // Dead devices: what they held counts no longer and is queued for repair, by (device, fid) in batches. A walk that
 // reached the end begins again, for as long as the device is dead: a commit in flight may add a row behind it (hazard
 // 10), so no walk is ever the last one.
+import { failPoint } from '../../services/fail-points.ts';
 import type { Database, Statement } from '../database/database.ts';
 import { enqueueRepairs } from './queue.ts';
 
@@ -42,6 +43,7 @@ export function walkDeadDevice(
     if (fids.length > 0) {
       await tx.query(forget, [deviceId, fids]);
       await tx.query(keepTrace, [deviceId, fids]);
+      failPoint('dead-walk-open');
       await enqueueRepairs(tx, fids);
     }
     return { queued: fids.length, next: fids.length < BATCH ? undefined : fids.at(-1) };

@@ -1,5 +1,6 @@
 // Blobs that lost their last name: after a grace period (longer than the interval between backups, so that a restored
 // name still finds its bytes) their replicas are given up for removal.
+import { failPoint } from '../../services/fail-points.ts';
 import type { Database, Statement } from '../database/database.ts';
 
 const BATCH = 500;
@@ -60,6 +61,7 @@ export function reap(
       await tx.query(giveUpReplicas, [gone]);
       await tx.query(forgetRepairs, [gone]);
     }
+    failPoint('reaper-open');
     await tx.query(doneReap, [rows.map(({ id }) => id)]);
     return { looked: rows.length, gone: gone.length, more: rows.length === BATCH };
   });

@@ -5,6 +5,7 @@
 // can be placed while the row stands; and the row goes only when an order that was given after the former ticket had
 // ended finds nothing to delete.
 import pLimit from 'p-limit';
+import { failPoint } from '../../services/fail-points.ts';
 import { CLOCK_TOLERANCE_MS } from '../../services/tickets.ts';
 import type { DeviceState } from '../cluster/state.ts';
 import type { Statement } from '../database/database.ts';
@@ -69,6 +70,7 @@ export async function removeReplicas(
     .filter((device) => device.readable && Math.abs(device.host.clockOffsetMs) <= CLOCK_TOLERANCE_MS);
   const settled = ticketSeconds + (2 * CLOCK_TOLERANCE_MS) / 1000;
   const orders = await db.query<Order>(permit, [devices.map(({ id }) => id), settled, BATCH]);
+  if (orders.length > 0) failPoint('remover-permitted');
   const absent: Order[] = [];
   await Promise.all(
     devices.map(async (device) => {
@@ -78,6 +80,7 @@ export async function removeReplicas(
       absent.push(...missing);
     }),
   );
+  if (orders.length > 0) failPoint('remover-ordered');
   if (absent.length > 0) {
     absent.sort((a, b) => a.fid - b.fid || a.device - b.device);
     await db.query(forget, [

@@ -1,6 +1,7 @@
 // Repairs one blob: looks where its replicas are, has another device pull a copy until there are enough, and cleans up
 // what was bad. Every step is decided anew from the database, so a worker may stop anywhere and another go on.
 import { randomUUID } from 'node:crypto';
+import { failPoint } from '../../services/fail-points.ts';
 import { Problem, type ProblemName } from '../../services/problems.ts';
 import type { Binding } from '../../services/tickets.ts';
 import { choosePlaces, placementProblem } from '../cluster/placement.ts';
@@ -62,6 +63,7 @@ export async function repair(parts: Parts, claim: Claim, signal: AbortSignal): P
   );
   const progress: Progress = { copies: 0 };
   try {
+    failPoint('repair-claimed');
     if (await mend(parts, claim, progress, signal)) meters.repaired.inc();
     else await releaseRepair(db, claim.fid);
   } catch (error) {
@@ -181,7 +183,9 @@ async function copyTo(
       throw new Error(`${nameDevice(target, target.id)} answered with a receipt for other bytes`);
     }
     const provenAt = part.at - target.host.clockOffsetMs;
+    failPoint('repair-copied');
     const addition = await addCopy(db, fid, target.id, provenAt);
+    failPoint('repair-added');
     if (addition === 'added') meters.copiedBytes.inc(size);
     log.debug({ id: requestId, fid, size, device: target.id, host: target.host.name, addition }, 'copied');
     return undefined;

@@ -5,6 +5,7 @@
 
 import pLimit from 'p-limit';
 import { Gauge } from 'prom-client';
+import { failPoint } from '../../services/fail-points.ts';
 import type { HttpMetrics } from '../../services/metrics.ts';
 import { purgeDetached } from '../namespace/purge.ts';
 import { walkDeadDevice } from './dead.ts';
@@ -172,6 +173,7 @@ export class Replication {
     const { db, config, log } = this.#parts;
     const { gone, more } = await reap(db, config.CISTERN_REAP_AFTER_SECONDS);
     if (gone > 0) {
+      failPoint('reaper-done');
       log.info({ gone }, 'reaped blobs that lost their last name');
       this.#removals.wake();
     }

@@ -1,6 +1,7 @@
 // The inventory sweep: compares what each device says it holds, page by page, with what the database knows, and puts
 // right what neither an upload nor a repair would ever come across: left-overs of uploads, replicas nobody counts, and
 // replicas that are counted but not there.
+import { failPoint } from '../../services/fail-points.ts';
 import type { DeviceState } from '../cluster/state.ts';
 import type { Database, Statement } from '../database/database.ts';
 import { addBadCopy, addCopy } from './copies.ts';
@@ -71,6 +72,7 @@ export function removeUnknown(
 ): Promise<number> {
   return db.transaction(async (tx) => {
     if (unknown.length > 0) await tx.query(burn, [unknown]);
+    failPoint('sweep-burned');
     return tx.count(giveUp, [[...unknown, ...known], deviceId]);
   });
 }
@@ -147,6 +149,7 @@ async function comparePage(
   }
   if (unknown.length + leftover.length > 0) {
     const removed = await removeUnknown(db, device.id, unknown, leftover);
+    failPoint('sweep-given-up');
     parts.meters.swept.inc({ verdict: 'removed' }, removed);
     log.info({ device: device.id, host: device.host.name, removed }, 'swept replicas that no file needs');
   }

@@ -2,6 +2,7 @@
 // namespace's; whoever does not name a stored blob discards it.
 import { hash } from 'node:crypto';
 import type { Readable } from 'node:stream';
+import { failPoint } from '../../services/fail-points.ts';
 import { Problem } from '../../services/problems.ts';
 import type { ClassState, DomainState } from '../cluster/state.ts';
 import type { Tracker } from '../tracker.ts';
@@ -54,6 +55,7 @@ export async function storeBody(tracker: Tracker, incoming: Incoming): Promise<S
     if (whole !== undefined) await sendWhole(placing, whole);
     else await sendStream(placing, ahead.chunks, body).catch((error) => throwFor(body, error));
     await placing.complete();
+    failPoint('tracker-stored');
     const stored = placing.result();
     tracker.metrics.bytes.inc({ direction: 'received' }, stored.size);
     return stored;

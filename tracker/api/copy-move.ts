@@ -10,7 +10,10 @@ import { idempotencyOf } from './idempotency.ts';
 import { problems } from './openapi.ts';
 import { DomainPath, Entry, strict, WriteHeaders } from './schemas.ts';
 
-const Body = Type.Object({ from: Type.String(), to: Type.String() }, strict);
+const Body = Type.Object(
+  { from: Type.String(), to: Type.String(), parents: Type.Boolean({ default: true }) },
+  strict,
+);
 
 export function copyMoveRoutes(server: Server, tracker: Tracker): void {
   const { namespace, state } = tracker;
@@ -31,6 +34,7 @@ export function copyMoveRoutes(server: Server, tracker: Tracker): void {
               'invalid-key',
               'domain-not-found',
               'file-not-found',
+              'directory-not-found',
               'already-exists',
               'is-a-directory',
               'not-a-directory',
@@ -45,11 +49,19 @@ export function copyMoveRoutes(server: Server, tracker: Tracker): void {
         const domain = await state.domain(request.params.domain);
         const from = validateKey(request.body.from);
         const to = validateKey(request.body.to);
+        const { parents } = request.body;
         // A copy only reads its source; whoever may write may read what it copies, as both are one scope's keys.
         await authorize(tracker, request, { scope: 'write', domain, keys: [from, to] });
         const precondition = parsePrecondition(request.headers);
-        const relocation = { domain, from, to, ...(precondition === undefined ? {} : { precondition }) };
-        const answer = await namespace.relocate(verb, relocation, idempotencyOf(request, `${from}\0${to}`));
+        const relocation = {
+          domain,
+          from,
+          to,
+          parents,
+          ...(precondition === undefined ? {} : { precondition }),
+        };
+        const idempotency = idempotencyOf(request, `${from}\0${to}\0${parents}`);
+        const answer = await namespace.relocate(verb, relocation, idempotency);
         return reply.code(answer.status as 200 | 201).send(answer.body as EntryJson);
       },
     );

@@ -1,6 +1,7 @@
-// Directories: make, list, remove.
+// Directories: make, list, remove, also several at once.
 import { Type } from 'typebox';
 import type { Server } from '../../services/http.ts';
+import { validateKey } from '../../services/keys.ts';
 import { pathOfDirectory } from '../namespace/directories.ts';
 import { parsePrecondition } from '../namespace/preconditions.ts';
 import { entryOf } from '../namespace/types.ts';
@@ -9,7 +10,7 @@ import { authorize } from './auth.ts';
 import { idempotencyOf } from './idempotency.ts';
 import { directoryOf } from './keys.ts';
 import { problems } from './openapi.ts';
-import { DirectoryEntry, Entry, KeyPath, PageQuery, strict, WriteHeaders } from './schemas.ts';
+import { DirectoryEntry, DomainPath, Entry, KeyPath, PageQuery, strict, WriteHeaders } from './schemas.ts';
 
 const url = '/v1/domains/:domain/directories/*';
 const tags = ['directories'];
@@ -111,6 +112,30 @@ export function directoryRoutes(server: Server, tracker: Tracker): void {
       await authorize(tracker, request, { scope: 'write', domain, keys: [pathOfDirectory(key)] });
       const { recursive } = request.query;
       await namespace.removeDirectory(domain, key, recursive, idempotencyOf(request, `${recursive}`));
+      return reply.code(204).send(null);
+    },
+  );
+
+  server.post(
+    '/v1/domains/:domain/remove-directories',
+    {
+      schema: {
+        tags,
+        summary: 'Remove directories with all below, as one operation; those that are missing are fine',
+        params: DomainPath,
+        headers: WriteHeaders,
+        body: Type.Object({ keys: Type.Array(Type.String(), { minItems: 1, maxItems: 100 }) }, strict),
+        response: {
+          204: Type.Null({ description: 'Gone' }),
+          ...problems('invalid-key', 'domain-not-found', 'not-a-directory'),
+        },
+      },
+    },
+    async (request, reply) => {
+      const domain = await state.domain(request.params.domain);
+      const keys = request.body.keys.map((key) => validateKey(key));
+      await authorize(tracker, request, { scope: 'write', domain, keys: keys.map(pathOfDirectory) });
+      await namespace.removeDirectories(domain, keys, idempotencyOf(request, keys.join('\0')));
       return reply.code(204).send(null);
     },
   );

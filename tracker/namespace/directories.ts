@@ -51,6 +51,13 @@ export async function findDirectory(
   return row?.id;
 }
 
+/** The id of the directory that something is to be put in. @throws Problem directory-not-found */
+export async function requireDirectory(tx: Queryable, domain: DomainState, path: string): Promise<number> {
+  const id = await findDirectory(tx, domain, path);
+  if (id !== undefined) return id;
+  throw new Problem('directory-not-found', `The parent directory '${path.slice(0, -1)}' does not exist.`);
+}
+
 /**
  * Finds or makes the directory `path` and its parents, under the domain's lock.
  * @returns its id, and whether it was made now

@@ -143,6 +143,29 @@ describe('copy and move', () => {
     });
   });
 
+  it('makes the directory that the target is in, or wants it to exist', async () => {
+    await t.namespace.commit(t.upload('strict/x'));
+    await t.namespace.commit(t.upload('strict/tree/y'));
+    for (const from of ['strict/x', 'strict/tree']) {
+      for (const verb of ['copy', 'move'] as const) {
+        const relocate = (to: string, parents?: boolean) =>
+          t.namespace.relocate(verb, {
+            domain: t.domain,
+            from,
+            to,
+            ...(parents === false ? { parents } : {}),
+          });
+        await expect(relocate('none/there', false)).rejects.toEqual(problem('directory-not-found'));
+        expect(await t.namespace.find(t.domain, 'none')).toBeUndefined();
+        await relocate(`strict/${verb} of ${from.slice(7)}`, false);
+        if (verb === 'copy') await relocate(`made by ${from.slice(7)}/there`);
+      }
+    }
+    expect((await keys('strict')).sort()).toEqual(
+      ['copy of tree', 'copy of x', 'move of tree', 'move of x'].map((name) => `strict/${name}`),
+    );
+  });
+
   it('refuses to move a directory into itself, over something, or to a key that is too long', async () => {
     await t.namespace.commit(t.upload('into/x'));
     await t.namespace.commit(t.upload('into-other'));
@@ -202,6 +225,20 @@ describe('directories', () => {
     const answer = await t.namespace.restore(t.domain, versions[0]?.id as number, {});
     expect(answer).toMatchObject({ status: 201, body: { key: 'gone/x/y' } });
     expect(await t.namespace.find(t.domain, 'gone/x/y')).toMatchObject({ fid: upload.fid });
+  });
+
+  it('are removed several at once, the missing ones too, but nothing if one is a file', async () => {
+    for (const key of ['batch/1/x', 'batch/2/sub/y', 'batch/file'])
+      await t.namespace.commit(t.upload(key));
+    const remove = (...names: string[]) =>
+      t.namespace.removeDirectories(
+        t.domain,
+        names.map((name) => `batch/${name}`),
+      );
+    await expect(remove('1', 'file')).rejects.toEqual(problem('not-a-directory'));
+    expect(await keys('batch/1')).toHaveLength(1);
+    await remove('1', 'none', '2', '2/sub');
+    expect(await keys('batch', true)).toEqual(['batch/file']);
   });
 
   it('are listed page by page, in byte order, one level or all below', async () => {

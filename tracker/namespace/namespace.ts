@@ -13,6 +13,7 @@ import {
   lockDomain,
   pathOfDirectory,
   removeEmpty,
+  requireDirectory,
 } from './directories.ts';
 import { Finder, findNow } from './find.ts';
 import { answerOnce, firstAnswer } from './idempotency.ts';
@@ -171,13 +172,7 @@ export class Namespace {
     const { status, body } = await this.#once(domain, options.idempotency, async (tx) => {
       await lockDomain(tx, domain);
       const path = pathOfDirectory(key);
-      const above = splitKey(key).path;
-      if (!options.parents && (await findDirectory(tx, domain, above)) === undefined) {
-        throw new Problem(
-          'directory-not-found',
-          `The parent directory '${above.slice(0, -1)}' does not exist.`,
-        );
-      }
+      if (!options.parents) await requireDirectory(tx, domain, splitKey(key).path);
       const { created } = await ensureDirectory(tx, domain, path);
       if (!created && options.exclusive) {
         throw new Problem('precondition-failed', `The directory '${key}' exists.`);
@@ -206,9 +201,28 @@ export class Namespace {
       else await removeEmpty(tx, id, key);
       return { status: 204 };
     });
-    // A small tree is in the trash when the answer comes; what is left of a large one is purged in the background.
-    for (let i = 0; recursive && i < 4; i++) if ((await purgeDetached(this.#db, 500)) === 0) break;
+    if (recursive) await this.#purgeSome();
     this.#wake();
+  }
+
+  /** Removes directories with all below, as one operation; those that are not there are fine. @throws Problem not-a-directory */
+  async removeDirectories(domain: DomainState, keys: string[], idempotency?: Idempotency): Promise<void> {
+    await this.#once(domain, idempotency, async (tx) => {
+      await lockDomain(tx, domain);
+      // One may lie in another: it is looked up after that one went.
+      for (const key of keys) {
+        const id = await this.#directoryIfAny(tx, domain, key);
+        if (id !== undefined) await detachTree(tx, domain, id, pathOfDirectory(key));
+      }
+      return { status: 204 };
+    });
+    await this.#purgeSome();
+    this.#wake();
+  }
+
+  /** A small tree is in the trash when the answer comes; what is left of a large one is purged in the background. */
+  async #purgeSome(): Promise<void> {
+    for (let i = 0; i < 4; i++) if ((await purgeDetached(this.#db, 500)) === 0) break;
   }
 
   /** A page of a directory: one level, or all below. @throws Problem directory-not-found, not-a-directory */
@@ -224,11 +238,17 @@ export class Namespace {
   }
 
   async #directoryId(db: Queryable, domain: DomainState, key: string): Promise<number> {
+    const id = await this.#directoryIfAny(db, domain, key);
+    if (id === undefined) throw new Problem('directory-not-found', `There is no directory '${key}'.`);
+    return id;
+  }
+
+  async #directoryIfAny(db: Queryable, domain: DomainState, key: string): Promise<number | undefined> {
     const id = await findDirectory(db, domain, pathOfDirectory(key));
     if (id !== undefined) return id;
     const [found] = key === '' ? [] : await findNow(db, this.#state, [{ domainId: domain.id, key }]);
     if (found !== undefined) throw new Problem('not-a-directory', `'${key}' is a file.`);
-    throw new Problem('directory-not-found', `There is no directory '${key}'.`);
+    return undefined;
   }
 
   /** Versions in the trash, page by page. */

@@ -4,7 +4,14 @@ import { Problem } from '../../services/problems.ts';
 import type { ClassState, ClusterState, DomainState } from '../cluster/state.ts';
 import type { Queryable, Statement } from '../database/database.ts';
 import { honourClass, reclassBelow } from './classes.ts';
-import { endOfPath, ensureDirectory, findDirectory, lockDomain, pathOfDirectory } from './directories.ts';
+import {
+  endOfPath,
+  ensureDirectory,
+  findDirectory,
+  lockDomain,
+  pathOfDirectory,
+  requireDirectory,
+} from './directories.ts';
 import { findNow } from './find.ts';
 import { lockKey, lockTarget, placeFile } from './names.ts';
 import { checkPrecondition } from './preconditions.ts';
@@ -14,7 +21,17 @@ export interface Relocation {
   domain: DomainState;
   from: string;
   to: string;
+  /** If false, the directory that `to` is in must exist; else it is made. */
+  parents?: boolean;
   precondition?: Precondition;
+}
+
+/** The directory that `to` is in. @throws Problem directory-not-found */
+async function directoryOfTarget(tx: Queryable, { domain, to, parents }: Relocation): Promise<number> {
+  const { path } = splitKey(to);
+  return parents === false
+    ? requireDirectory(tx, domain, path)
+    : (await ensureDirectory(tx, domain, path)).id;
 }
 
 // Waits for a reaper that holds the blob, and then sees whether it was reaped.
@@ -43,8 +60,8 @@ export async function moveFile(
   classOfTo: ClassState,
 ): Promise<{ created: boolean }> {
   const { domain, from, to } = relocation;
-  const { path, name } = splitKey(to);
-  const { id } = await ensureDirectory(tx, domain, path);
+  const { name } = splitKey(to);
+  const id = await directoryOfTarget(tx, relocation);
   // Two moves in opposite directions must lock in one order.
   const [first, second] = [from, to].sort() as [string, string];
   for (const key of [first, second]) await lockKey(tx, state, domain, key);
@@ -71,8 +88,7 @@ export async function copyFile(
   classOfTo: ClassState,
 ): Promise<{ created: boolean }> {
   const { domain, from, to } = relocation;
-  const { path } = splitKey(to);
-  const { id } = await ensureDirectory(tx, domain, path);
+  const id = await directoryOfTarget(tx, relocation);
   const [source] = (await findNow(tx, state, [{ domainId: domain.id, key: from }])) as [
     FoundFile | undefined,
   ];
@@ -113,12 +129,9 @@ const tooLongBelow: Statement = {
     LIMIT 1`,
 };
 
-/** Checks that a directory can be moved or copied to `to`, and makes the parents of `to`. The domain gets locked. */
-async function prepareTarget(
-  tx: Queryable,
-  state: ClusterState,
-  { domain, from, to, precondition }: Relocation,
-) {
+/** Checks that a directory can be moved or copied to `to`, and finds or makes what `to` is in. The domain gets locked. */
+async function prepareTarget(tx: Queryable, state: ClusterState, relocation: Relocation) {
+  const { domain, from, to, precondition } = relocation;
   await lockDomain(tx, domain);
   const source = pathOfDirectory(from);
   const target = pathOfDirectory(to);
@@ -138,9 +151,8 @@ async function prepareTarget(
     if (long.length > 0)
       throw new Problem('invalid-key', `A key below would become longer than ${MAX_KEY_BYTES} bytes.`);
   }
-  const { path, name } = splitKey(to);
-  const parent = await ensureDirectory(tx, domain, path);
-  return { id, source, target, parentId: parent.id, name };
+  const parentId = await directoryOfTarget(tx, relocation);
+  return { id, source, target, parentId, name: splitKey(to).name };
 }
 
 /** Moves a directory: one name row, and the paths of the directories below, however many files lie there. */

@@ -5,7 +5,7 @@ import type pg from 'pg';
 import type { Verified } from '../../services/protocol.ts';
 import { Keyring, type Ticket } from '../../services/tickets.ts';
 import { blobPath } from '../../storage-node/layout.ts';
-import type { Cluster } from '../support/cluster.ts';
+import type { Cluster, NodePart } from '../support/cluster.ts';
 
 /** A replica: 'fid/device'. */
 type Replica = string;
@@ -18,7 +18,10 @@ export function replicaPath({ nodes }: Cluster, fid: number, device: number): st
 }
 
 /** Every blob file on the disks of `nodes`, and every temporary file that was left behind. */
-export function onDisks({ nodes }: Pick<Cluster, 'nodes'>): { replicas: Set<Replica>; temporary: string[] } {
+export function onDisks({ nodes }: { nodes: Pick<NodePart, 'devices'>[] }): {
+  replicas: Set<Replica>;
+  temporary: string[];
+} {
   const replicas = new Set<Replica>();
   const temporary: string[] = [];
   for (const { id, path } of nodes.flatMap((node) => node.devices)) {
@@ -44,14 +47,21 @@ export async function age(cluster: Cluster, db: pg.Pool): Promise<void> {
     WHERE state = 'removing' AND at < now() - interval '2 seconds' AND at > now() - interval '1 hour'`);
 }
 
-/** Where disks and database differ: files that no good location counts, and good locations without a file. */
+/**
+ * Where disks and database differ: files that no good location counts, and good locations without a file. What lies on
+ * dead devices is nobody's.
+ */
 export async function strays(cluster: Cluster, db: pg.Pool): Promise<string[]> {
+  const dead = (await db.query(`SELECT id FROM devices WHERE state = 'dead'`)).rows.map(({ id }) => id);
   const { rows } = await db.query<{ replica: Replica }>(
     `SELECT l.fid || '/' || l.device_id AS replica FROM locations l JOIN devices d ON d.id = l.device_id
       WHERE l.state = 'good' AND d.state <> 'dead'`,
   );
   const counted = new Set(rows.map(({ replica }) => replica));
-  const { replicas, temporary } = onDisks(cluster);
+  const nodes = cluster.nodes.map((node) => ({
+    devices: node.devices.filter(({ id }) => !dead.includes(id)),
+  }));
+  const { replicas, temporary } = onDisks({ nodes });
   return [
     ...[...replicas].filter((one) => !counted.has(one)).map((one) => `${one} is on its disk and not counted`),
     ...[...counted].filter((one) => !replicas.has(one)).map((one) => `${one} is counted and not on its disk`),

@@ -8,15 +8,10 @@ use Cistern\Exception\CisternException;
 use Cistern\Exception\Conflict;
 use Cistern\Exception\InvalidRequest;
 use Cistern\Exception\NotFound;
-use Cistern\Exception\ReadOnlyStore;
 use Cistern\Exception\Unauthorized;
 use Cistern\Exception\Unavailable;
-use Cistern\Transport\Body;
 use Cistern\Transport\CurlTransport;
-use Cistern\Transport\Request;
-use Cistern\Transport\Response;
 use Cistern\Transport\Transport;
-use Cistern\Transport\TransportFailure;
 
 /**
  * Files and directories of one domain, over the HTTP API of its trackers (docs/http-api.md).
@@ -26,15 +21,13 @@ use Cistern\Transport\TransportFailure;
  */
 final class Client
 {
-    /** Keys that a tracker looks up in one request. */
-    private const MANY = 1000;
-
     private readonly Transport $transport;
     private readonly Trackers $trackers;
     private readonly Uploader $uploader;
+    private readonly Api $api;
+    private readonly Names $names;
+    private readonly Directories $directories;
     private readonly StatCache $known;
-    /** What stands before each key, with its slash. */
-    private readonly string $prefix;
 
     /**
      * @param Transport|null $transport null: by ext-curl
@@ -45,7 +38,9 @@ final class Client
         $this->trackers = new Trackers($options, $this->transport);
         $this->uploader = new Uploader($options, $this->transport, $this->trackers);
         $this->known = new StatCache($options->statSeconds);
-        $this->prefix = $options->prefix === '' ? '' : $options->prefix . '/';
+        $this->api = new Api($options, $this->trackers);
+        $this->names = new Names($this->api, $this->known);
+        $this->directories = new Directories($this->api, $this->known);
     }
 
     /**
@@ -73,28 +68,8 @@ final class Client
     public function statMany(array $keys, bool $fresh = false): array
     {
         $this->trackers->deadline->beginOperation();
-        $found = $unknown = [];
-        foreach ($keys as $key) {
-            // The root is there by definition, also where nothing was stored yet.
-            $entry = $key === '' ? new Entry('', true, 0.0) : ($fresh ? false : $this->known->find($key));
-            $found[$key] = $entry === false ? null : $entry;
-            if ($entry === false) {
-                $unknown[] = $key;
-            }
-        }
-        foreach (array_chunk($unknown, self::MANY) as $chunk) {
-            $asked = array_map($this->absolute(...), $chunk);
-            $entries = $this->json('POST', 'stat', ['keys' => $asked])['entries'] ?? null;
-            if (!\is_array($entries) || \count($entries) !== \count($chunk)) {
-                throw new Unavailable('The tracker did not answer for every key. Do client and tracker fit?');
-            }
-            foreach ($chunk as $i => $key) {
-                $found[$key] = $entries[$i] === null ? null : $this->entry($entries[$i]);
-                $this->known->keep($key, $found[$key]);
-            }
-        }
 
-        return $found;
+        return $this->names->look($keys, $fresh);
     }
 
     /**
@@ -107,14 +82,16 @@ final class Client
      */
     public function put(string $key, mixed $source, PutOptions $options = new PutOptions()): Entry
     {
-        $path = $this->writable($key);
-        $body = $this->body($source, $spool);
+        $path = $this->api->writable($key);
+        $source = new Source($source, $this->options);
         try {
             // Large bodies are not sent for nothing; the commit looks again.
-            if ($body->size >= $this->options->directBytes && ($options->ifNoneMatch || $options->ifMatch !== null)) {
-                $this->checkConditions($key, $options);
+            $conditional = $options->ifNoneMatch || $options->ifMatch !== null;
+            if ($conditional && $source->body->size >= $this->options->directBytes) {
+                $this->names->checkConditions($key, $options);
             }
-            $entry = $this->entry($this->uploader->upload($path, $body, $options, $this->authorization()));
+            $json = $this->uploader->upload($path, $source->body, $options, $this->api->authorization());
+            $entry = $this->api->entry($json);
         } catch (CisternException $e) {
             $this->known->forget($key);
             throw $e;
@@ -154,7 +131,7 @@ final class Client
         $this->trackers->deadline->beginOperation();
         $known = $this->known->find($key);
         $small = $known instanceof Entry && $known->size <= 262144;
-        $target = $this->target('files/' . Key::encode($this->absolute($key)));
+        $target = $this->api->target('files/' . Key::encode($this->api->absolute($key)));
         try {
             return new ReadStream($this->trackers, $target, $this->options->token, $key, $whole || $small);
         } catch (NotFound | Conflict $e) {
@@ -183,21 +160,25 @@ final class Client
     /**
      * Copies a file or a directory within the store. No bytes are moved.
      *
+     * @param bool $parents make the directories above $to; else NotFound ('directory-not-found') if they are missing
+     *
      * @throws NotFound|Conflict|CisternException
      */
-    public function copy(string $from, string $to, bool $overwrite = true): Entry
+    public function copy(string $from, string $to, bool $overwrite = true, bool $parents = true): Entry
     {
-        return $this->relocate('copy', $from, $to, $overwrite);
+        return $this->names->relocate('copy', $from, $to, $overwrite, $parents);
     }
 
     /**
      * Moves a file or a directory (with all below, at once). A directory never replaces anything.
      *
+     * @param bool $parents as in copy()
+     *
      * @throws NotFound|Conflict|CisternException
      */
-    public function move(string $from, string $to, bool $overwrite = true): Entry
+    public function move(string $from, string $to, bool $overwrite = true, bool $parents = true): Entry
     {
-        return $this->relocate('move', $from, $to, $overwrite);
+        return $this->names->relocate('move', $from, $to, $overwrite, $parents);
     }
 
     /**
@@ -209,11 +190,7 @@ final class Client
      */
     public function delete(string $key, ?string $ifMatch = null): void
     {
-        $path = $this->writable($key);
-        $this->known->forget($key);
-        $headers = ['Idempotency-Key' => self::idempotencyKey()] + ($ifMatch === null ? [] : ['If-Match' => $ifMatch]);
-        $this->send('DELETE', 'files/' . Key::encode($path), null, $headers);
-        $this->known->keep($key, null);
+        $this->names->delete($key, $ifMatch);
     }
 
     /**
@@ -226,19 +203,7 @@ final class Client
      */
     public function makeDirectory(string $key, bool $parents = true, bool $exclusive = false): Entry
     {
-        if ($key === '') {
-            return $exclusive ? throw new Conflict('The root directory exists.') : new Entry('', true, 0.0);
-        }
-        $path = $this->writable($key);
-        $this->known->forget($key);
-        $headers = ['Idempotency-Key' => self::idempotencyKey()] + ($exclusive ? ['If-None-Match' => '*'] : []);
-        // The client's own root is made by whoever needs it first.
-        $parents = $parents || !str_contains($key, '/');
-        $target = 'directories/' . Key::encode($path) . ($parents ? '' : '?parents=false');
-        $entry = $this->entry($this->send('PUT', $target, null, $headers)->json());
-        $this->known->made($entry);
-
-        return $entry;
+        return $this->directories->make($key, $parents, $exclusive);
     }
 
     /**
@@ -248,21 +213,19 @@ final class Client
      */
     public function removeDirectory(string $key, bool $recursive = false): void
     {
-        $path = $key === '' ? $this->options->prefix : $this->writable($key);
-        $this->checkWritable();
-        if ($key === '' && !$recursive) {
-            throw new Conflict('The root directory cannot be removed, only emptied.');
-        }
-        $this->known->forgetAll();
-        $target = 'directories/' . Key::encode($path) . ($recursive ? '?recursive=true' : '');
-        try {
-            $this->send('DELETE', $target, null, ['Idempotency-Key' => self::idempotencyKey()]);
-        } catch (NotFound $e) {
-            if ($key !== '') {
-                throw $e;
-            }
-        }
-        $this->known->keep($key, null);
+        $this->directories->remove($key, $recursive);
+    }
+
+    /**
+     * Removes directories with all below, as one operation; those that are missing are fine.
+     *
+     * @param list<string> $keys at most 100
+     *
+     * @throws Conflict|CisternException
+     */
+    public function removeDirectories(array $keys): void
+    {
+        $this->directories->removeMany($keys);
     }
 
     /**
@@ -275,14 +238,7 @@ final class Client
      */
     public function list(string $key, bool $recursive = false): \Generator
     {
-        $path = $key === '' ? $this->options->prefix : $this->absolute($key);
-        try {
-            $first = $this->page($path, $recursive, null);
-        } catch (NotFound $e) {
-            $first = $key === '' ? [[], null] : throw $e;
-        }
-
-        return $this->pages($path, $recursive, $first);
+        return $this->directories->list($key, $recursive);
     }
 
     /**
@@ -298,17 +254,7 @@ final class Client
         ?\DateTimeInterface $mtime = null,
         ?array $meta = null,
     ): Entry {
-        $path = $this->writable($key);
-        $this->known->forget($key);
-        $change = array_filter([
-            'contentType' => $contentType,
-            'mtime' => $mtime === null ? null : self::time($mtime),
-            'meta' => $meta === null ? null : (object) $meta,
-        ], static fn (mixed $value): bool => $value !== null);
-        $entry = $this->entry($this->json('PATCH', 'files/' . Key::encode($path), (object) $change));
-        $this->known->keep($key, $entry);
-
-        return $entry;
+        return $this->names->patch($key, $contentType, $mtime, $meta);
     }
 
     /**
@@ -319,30 +265,10 @@ final class Client
      */
     public function health(): array
     {
-        $health = [];
-        foreach ($this->options->trackers as $tracker) {
-            $started = microtime(true);
-            try {
-                $request = new Request('GET', $tracker, '/readyz', [], null, $this->options->connectTimeout * 2);
-                $answer = $this->transport->exchange($request);
-                $ready = $answer->status === 200;
-                $why = $ready ? '' : Problems::exception($answer)->getMessage();
-                $date = strtotime($answer->headers['date'] ?? '');
-            } catch (TransportFailure $failure) {
-                [$ready, $why, $date] = [false, $failure->getMessage(), false];
-            }
-            $now = microtime(true);
-            $health[] = [
-                'tracker' => $tracker,
-                'ready' => $ready,
-                'seconds' => $now - $started,
-                'why' => $why,
-                // The Date header has whole seconds, cut off.
-                'clockOffset' => $date === false ? null : round($date + 0.5 - $now, 1),
-            ];
-        }
+        $timeout = $this->options->connectTimeout * 2;
+        $ask = fn (string $tracker): array => Health::of($tracker, $this->transport, $timeout);
 
-        return $health;
+        return array_map($ask, $this->options->trackers);
     }
 
     /**
@@ -355,9 +281,9 @@ final class Client
      */
     public function temporaryUrl(string $key, int $seconds): string
     {
-        $target = 'files/' . Key::encode($this->absolute($key)) . "?via=redirect&seconds=$seconds";
+        $target = 'files/' . Key::encode($this->api->absolute($key)) . "?via=redirect&seconds=$seconds";
 
-        return $this->send('GET', $target, null, [])->headers['location']
+        return $this->api->send('GET', $target, null, [])->headers['location']
             ?? throw new Unavailable('The tracker sent no address. Do client and tracker fit?');
     }
 
@@ -397,197 +323,5 @@ final class Client
     public function log(string $level, string $message): void
     {
         $this->trackers->log($level, $message);
-    }
-
-    /**
-     * @internal a key by which a tracker knows a repetition
-     */
-    public static function idempotencyKey(): string
-    {
-        return bin2hex(random_bytes(16));
-    }
-
-    /**
-     * @internal a time as the API takes it
-     */
-    public static function time(\DateTimeInterface $time): string
-    {
-        $utc = (new \DateTimeImmutable('@' . $time->getTimestamp()))->format('Y-m-d\TH:i:s');
-
-        return $utc . '.' . $time->format('v') . 'Z';
-    }
-
-    private function relocate(string $verb, string $from, string $to, bool $overwrite): Entry
-    {
-        $json = ['from' => $this->writable($from), 'to' => $this->writable($to)];
-        $source = $this->known->find($from);
-        foreach ([$from, $to] as $key) {
-            $this->known->forget($key);
-        }
-        $headers = ['Idempotency-Key' => self::idempotencyKey()] + ($overwrite ? [] : ['If-None-Match' => '*']);
-        $entry = $this->entry($this->json('POST', $verb, $json, $headers));
-        if ($entry->isDirectory) {
-            $this->known->forgetAll();
-        }
-        $this->known->made($entry);
-        if ($verb === 'move' && $from !== $to) {
-            $this->known->keep($from, null);
-        } elseif ($source !== false) {
-            $this->known->keep($from, $source);
-        }
-
-        return $entry;
-    }
-
-    /**
-     * @param array{list<Entry>, string|null} $page
-     *
-     * @return \Generator<int, Entry>
-     */
-    private function pages(string $path, bool $recursive, array $page): \Generator
-    {
-        while (true) {
-            [$entries, $next] = $page;
-            foreach ($entries as $entry) {
-                yield $entry;
-            }
-            if ($next === null) {
-                return;
-            }
-            $page = $this->page($path, $recursive, $next);
-        }
-    }
-
-    /**
-     * @return array{list<Entry>, string|null} and the cursor of the page that follows
-     */
-    private function page(string $path, bool $recursive, ?string $cursor): array
-    {
-        $query = http_build_query(($recursive ? ['recursive' => 'true'] : []) + ['cursor' => $cursor]);
-        $json = $this->json('GET', 'directories/' . Key::encode($path) . ($query === '' ? '' : "?$query"));
-        if (!\is_array($json['entries'] ?? null)) {
-            throw new Unavailable('The tracker sent no entries. Do client and tracker fit?');
-        }
-        $entries = array_map($this->entry(...), array_values($json['entries']));
-        foreach ($entries as $entry) {
-            $this->known->keep($entry->key, $entry);
-        }
-
-        return [$entries, \is_string($json['next'] ?? null) ? $json['next'] : null];
-    }
-
-    private function checkConditions(string $key, PutOptions $options): void
-    {
-        $there = $this->stat($key, true);
-        if ($options->ifNoneMatch && $there !== null || $options->ifMatch !== null && $there === null) {
-            $what = $there === null ? 'does not exist' : 'exists';
-            throw new Conflict("'$key' $what.", 'precondition-failed', 412);
-        }
-    }
-
-    /**
-     * @param string|resource $source
-     *
-     * @param-out Spool|null $spool must live as long as the body
-     */
-    private function body(mixed $source, ?Spool &$spool = null): Body
-    {
-        $spool = null;
-        if (\is_string($source)) {
-            return Body::ofString($source);
-        }
-        if (!\is_resource($source)) {
-            throw new InvalidRequest('What is to be stored must be a string or an open stream.');
-        }
-        if (stream_get_meta_data($source)['seekable']) {
-            return Body::ofStream($source);
-        }
-        // What cannot be rewound could not be sent again.
-        $spool = new Spool($this->options->spoolMemory, $this->options->spoolDirectory);
-        while (!feof($source)) {
-            $bytes = fread($source, 65536);
-            if ($bytes === false) {
-                throw new InvalidRequest('The stream that is to be stored cannot be read.');
-            }
-            $spool->write($bytes);
-        }
-
-        return Body::ofStream($spool->contents());
-    }
-
-    /**
-     * @param non-empty-string $method
-     * @param array<mixed>|object|null $json
-     * @param array<string, string> $headers
-     *
-     * @return array<mixed>
-     */
-    private function json(string $method, string $path, array|object|null $json = null, array $headers = []): array
-    {
-        if ($json !== null) {
-            $headers['Content-Type'] = 'application/json';
-        }
-
-        return $this->send($method, $path, $json === null ? null : Body::ofJson($json), $headers)->json()
-            ?? throw new Unavailable('The tracker sent no JSON. Is there something else between?');
-    }
-
-    /**
-     * @param non-empty-string $method
-     * @param array<string, string> $headers
-     */
-    private function send(string $method, string $path, ?Body $body, array $headers): Response
-    {
-        $this->trackers->deadline->beginOperation();
-
-        return $this->trackers->call(
-            new Request($method, '', $this->target($path), $this->authorization() + $headers, $body),
-        );
-    }
-
-    private function target(string $path): string
-    {
-        return '/v1/domains/' . rawurlencode($this->options->domain) . "/$path";
-    }
-
-    /**
-     * @return array<string, string>
-     */
-    private function authorization(): array
-    {
-        return ['Authorization' => 'Bearer ' . $this->options->token];
-    }
-
-    private function entry(mixed $json): Entry
-    {
-        return Entry::fromJson($json, $this->prefix);
-    }
-
-    /**
-     * A key as trackers know it.
-     */
-    private function absolute(string $key): string
-    {
-        $absolute = $this->prefix . $key;
-        Key::check($key === '' ? $key : $absolute);
-
-        return $absolute;
-    }
-
-    /**
-     * The same for a key that is to be written.
-     */
-    private function writable(string $key): string
-    {
-        $this->checkWritable();
-
-        return $this->absolute($key);
-    }
-
-    private function checkWritable(): void
-    {
-        if ($this->options->readOnly) {
-            throw new ReadOnlyStore('This client is set to be read-only (ClientOptions::$readOnly).');
-        }
     }
 }

@@ -55,13 +55,13 @@ final class Uploader
         $headers += self::conditions($options) + [
             'Content-Type' => $options->contentType ?? '',
             'Repr-Digest' => 'sha-256=:' . base64_encode((string) hex2bin($body->sha256())) . ':',
-            'Idempotency-Key' => $options->idempotencyKey ?? Client::idempotencyKey(),
+            'Idempotency-Key' => $options->idempotencyKey ?? Api::idempotencyKey(),
         ];
         if ($options->class !== null) {
             $headers['Cistern-Class'] = $options->class;
         }
         if ($options->mtime !== null) {
-            $headers['Cistern-Mtime'] = Client::time($options->mtime);
+            $headers['Cistern-Mtime'] = Api::time($options->mtime);
         }
         if ($options->meta !== []) {
             // Escaped to ASCII, as header fields have no other characters for sure.
@@ -155,7 +155,7 @@ final class Uploader
             $json['contentType'] = $options->contentType;
         }
         if ($options->mtime !== null) {
-            $json['mtime'] = Client::time($options->mtime);
+            $json['mtime'] = Api::time($options->mtime);
         }
         if ($options->meta !== []) {
             $json['meta'] = $options->meta;

@@ -4,62 +4,16 @@ declare(strict_types=1);
 
 namespace Cistern\Tests;
 
-use Cistern\Client;
 use Cistern\Exception\InvalidRequest;
 use Cistern\StreamWrapper;
-use Cistern\Tests\Support\ClusterTestCase;
+use Cistern\Tests\Support\WrapperTestCase;
 use PHPUnit\Framework\Attributes\DataProvider;
 
 /**
- * What PHP's own functions do on cistern:// is compared with what they do on a local directory, wherever both can do it.
+ * Files that are opened: modes, positions, bytes, and which URIs mean one.
  */
-final class StreamWrapperTest extends ClusterTestCase
+final class StreamWrapperTest extends WrapperTestCase
 {
-    private Client $client;
-    private string $local = '';
-
-    protected function setUp(): void
-    {
-        parent::setUp();
-        $this->client = $this->client(['spoolMemory' => 1000]);
-        StreamWrapper::register('cistern', $this->client);
-        $this->local = sys_get_temp_dir() . '/cistern-test-' . bin2hex(random_bytes(6));
-        mkdir($this->local);
-    }
-
-    protected function tearDown(): void
-    {
-        StreamWrapper::unregister('cistern');
-        exec('rm -r ' . escapeshellarg($this->local));
-        parent::tearDown();
-    }
-
-    /**
-     * Does the same in both places and compares what came of it; warnings are told apart only by their number.
-     *
-     * @param \Closure(string): mixed $do is given the directory, with its slash
-     */
-    private function same(\Closure $do): mixed
-    {
-        clearstatcache();
-        [$expected, $found] = array_map(static function (string $directory) use ($do): array {
-            $warnings = 0;
-            set_error_handler(static function () use (&$warnings): bool {
-                ++$warnings;
-
-                return true;
-            });
-            try {
-                return [$do($directory), $warnings > 0];
-            } finally {
-                restore_error_handler();
-            }
-        }, ["$this->local/", 'cistern://']);
-        self::assertSame($expected, $found);
-
-        return $found[0];
-    }
-
     public function testTheThreeLinesOfTheManual(): void
     {
         file_put_contents('cistern://a/b.txt', 'hello');
@@ -189,123 +143,6 @@ final class StreamWrapperTest extends ClusterTestCase
         });
     }
 
-    public function testCopyRenameUnlinkAndDirectories(): void
-    {
-        $this->same(static function (string $directory): array {
-            $seen = [
-                mkdir($directory . 'a/b/c'),
-                mkdir($directory . 'a/b/c', 0o777, true),
-                mkdir($directory . 'a/b/c', 0o777, true),
-                mkdir($directory . 'a'),
-                is_dir($directory . 'a/b'),
-                is_file($directory . 'a/b'),
-                file_put_contents($directory . 'a/one', '1'),
-                copy($directory . 'a/one', $directory . 'a/b/two'),
-                copy($directory . 'none', $directory . 'a/b/two'),
-                file_get_contents($directory . 'a/b/two'),
-                rename($directory . 'a/one', $directory . 'a/b/two'),
-                file_exists($directory . 'a/one'),
-                rename($directory . 'none', $directory . 'any'),
-                rename($directory . 'a', $directory . 'z'),
-                scandir($directory . 'z') !== false,
-                array_values(array_diff((array) scandir($directory . 'z/b'), ['.', '..'])),
-                unlink($directory . 'z/b'),
-                unlink($directory . 'none'),
-                rmdir($directory . 'z'),
-                rmdir($directory . 'none'),
-                rmdir($directory . 'z/b/two'),
-                unlink($directory . 'z/b/two'),
-                rmdir($directory . 'z/b/c'),
-                rmdir($directory . 'z/b'),
-                rmdir($directory . 'z'),
-                is_dir($directory . 'z'),
-                fopen($directory . '', 'w'),
-                opendir($directory . 'none'),
-            ];
-            file_put_contents($directory . 'file', 'x');
-            $seen[] = mkdir($directory . 'file/below');
-            $seen[] = @file_put_contents($directory . 'here', 'x');
-            $seen[] = file_exists($directory . 'file/below');
-
-            return $seen;
-        });
-    }
-
-    public function testIteratorsListWhatIsThere(): void
-    {
-        $this->same(static function (string $directory): array {
-            foreach (['a/1', 'a/2', 'b/c/3', '4'] as $name) {
-                is_dir(\dirname($directory . $name)) || mkdir(\dirname($directory . $name), 0o777, true);
-                file_put_contents($directory . $name, $name);
-            }
-            $found = [];
-            $skip = \FilesystemIterator::SKIP_DOTS;
-            $walk = new \RecursiveIteratorIterator(
-                new \RecursiveDirectoryIterator($directory, $skip),
-                \RecursiveIteratorIterator::SELF_FIRST,
-            );
-            foreach ($walk as $each) {
-                self::assertInstanceOf(\SplFileInfo::class, $each);
-                $found[] = [substr($each->getPathname(), \strlen($directory)), $each->isDir(), $each->isFile()];
-            }
-            sort($found);
-            $handle = opendir($directory . 'a');
-            self::assertIsResource($handle);
-            $names = [];
-            for ($round = 0; $round < 2; ++$round) {
-                while (($name = readdir($handle)) !== false) {
-                    if ($name !== '.' && $name !== '..') {
-                        $names[] = $name;
-                    }
-                }
-                rewinddir($handle);
-            }
-            sort($names);
-
-            return [$found, $names];
-        });
-    }
-
-    public function testTouchAndChmodReadBack(): void
-    {
-        $this->same(static function (string $directory): array {
-            $seen = [touch($directory . 'new'), file_get_contents($directory . 'new')];
-            $seen[] = touch($directory . 'new', 1_000_000_000);
-            clearstatcache();
-            $seen[] = filemtime($directory . 'new');
-            foreach ([0o444, 0o640, 0o755] as $mode) {
-                $seen[] = chmod($directory . 'new', $mode);
-                clearstatcache();
-                $seen[] = fileperms($directory . 'new');
-            }
-            $seen[] = chmod($directory . 'none', 0o644);
-            // Overwriting keeps them.
-            file_put_contents($directory . 'new', 'more');
-            clearstatcache();
-
-            return [...$seen, fileperms($directory . 'new'), is_writable($directory . 'new')];
-        });
-        mkdir('cistern://d');
-        self::assertTrue(touch('cistern://d'));
-        self::assertTrue(chmod('cistern://d', 0o700));
-        self::assertTrue(chown('cistern://d', 0));
-    }
-
-    public function testWhatItIsAndWhoMayWhat(): void
-    {
-        foreach (['file', 'd'] as $name) {
-            $name === 'd' ? mkdir('cistern://d') : file_put_contents('cistern://file', 'x');
-            self::assertTrue(is_writable("cistern://$name"));
-            self::assertTrue(is_readable("cistern://$name"));
-            self::assertSame(posix_geteuid(), fileowner("cistern://$name"));
-            self::assertFalse(is_link("cistern://$name"));
-        }
-        self::assertTrue(is_dir('cistern://'));
-        self::assertFalse(file_exists('cistern://none'));
-        chmod('cistern://file', 0o444);
-        self::assertFalse(posix_geteuid() !== 0 && is_writable('cistern://file'));
-    }
-
     public function testUriFormsMeanOneFile(): void
     {
         file_put_contents('cistern:///a//./b/../c.txt', 'x');
@@ -345,18 +182,6 @@ final class StreamWrapperTest extends ClusterTestCase
         self::assertSame(1, $this->client->calls() - $before);
         self::assertNotFalse(imagecreatefrompng('cistern://i.png'));
         self::assertSame('image/png', mime_content_type('cistern://i.png'));
-    }
-
-    public function testRenamingToAnotherStoreIsRefused(): void
-    {
-        StreamWrapper::register('cistern-other', $this->client());
-        file_put_contents('cistern://a', 'x');
-        try {
-            self::assertFalse(@rename('cistern://a', 'cistern-other://b'));
-            self::assertTrue(copy('cistern://a', 'cistern-other://b'));
-        } finally {
-            StreamWrapper::unregister('cistern-other');
-        }
     }
 
     public function testProtocolsAreRegisteredOnce(): void

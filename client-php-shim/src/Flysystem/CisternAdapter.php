@@ -17,7 +17,6 @@ use League\Flysystem\Config;
 use League\Flysystem\DirectoryAttributes;
 use League\Flysystem\FileAttributes;
 use League\Flysystem\FilesystemAdapter;
-use League\Flysystem\InvalidVisibilityProvided;
 use League\Flysystem\UnableToCheckDirectoryExistence;
 use League\Flysystem\UnableToCheckFileExistence;
 use League\Flysystem\UnableToCopyFile;
@@ -35,7 +34,6 @@ use League\Flysystem\UnableToSetVisibility;
 use League\Flysystem\UnableToWriteFile;
 use League\Flysystem\UrlGeneration\PublicUrlGenerator;
 use League\Flysystem\UrlGeneration\TemporaryUrlGenerator;
-use League\Flysystem\Visibility;
 
 /**
  * A client as a Flysystem 3 adapter. Visibility is kept as the file mode that PHP's stream wrapper knows too: 0644 is
@@ -45,8 +43,6 @@ use League\Flysystem\Visibility;
 final class CisternAdapter implements FilesystemAdapter, PublicUrlGenerator, TemporaryUrlGenerator, ChecksumProvider
 {
     use CalculateChecksumFromStream;
-
-    private const MODES = [Visibility::PUBLIC => '0644', Visibility::PRIVATE => '0600'];
 
     /**
      * @param string|null $publicUrl what stands before the path in public URLs; null: there are none
@@ -142,7 +138,7 @@ final class CisternAdapter implements FilesystemAdapter, PublicUrlGenerator, Tem
     {
         try {
             $entry = $this->stat($path) ?? throw new NotFound("There is nothing at '$path'.");
-            $mode = self::mode($visibility);
+            $mode = Attributes::mode($visibility);
             if ($entry->isFile()) {
                 $this->client->patch($entry->key, meta: ['mode' => $mode] + $entry->meta);
             }
@@ -180,7 +176,7 @@ final class CisternAdapter implements FilesystemAdapter, PublicUrlGenerator, Tem
             foreach ($this->client->list(Key::ofUri($path), $deep) as $entry) {
                 yield $entry->isDirectory
                     ? new DirectoryAttributes($entry->key, null, (int) $entry->mtime)
-                    : self::describe($entry);
+                    : Attributes::of($entry);
             }
         } catch (NotFound) {
             return;
@@ -261,7 +257,7 @@ final class CisternAdapter implements FilesystemAdapter, PublicUrlGenerator, Tem
             $meta = \is_array($meta) ? $meta : [];
             $visibility = $config->get(Config::OPTION_VISIBILITY);
             if (\is_string($visibility)) {
-                $meta['mode'] = self::mode($visibility);
+                $meta['mode'] = Attributes::mode($visibility);
             }
             $text = static fn (string $name): ?string => \is_string($config->get($name)) ? $config->get($name) : null;
             /** @var array<string, mixed> $meta */
@@ -304,24 +300,9 @@ final class CisternAdapter implements FilesystemAdapter, PublicUrlGenerator, Tem
     private function attributes(string $path, string $what): FileAttributes
     {
         try {
-            return self::describe($this->file($path));
+            return Attributes::of($this->file($path));
         } catch (CisternException $e) {
             throw UnableToRetrieveMetadata::create($path, $what, $e->getMessage(), $e);
         }
-    }
-
-    private static function describe(Entry $entry): FileAttributes
-    {
-        $visibility = (($entry->mode() ?? 0o644) & 0o004) !== 0 ? Visibility::PUBLIC : Visibility::PRIVATE;
-        $more = ['etag' => $entry->etag, 'sha256' => $entry->sha256];
-        $mtime = (int) $entry->mtime;
-
-        return new FileAttributes($entry->key, $entry->size, $visibility, $mtime, $entry->contentType, $more);
-    }
-
-    private static function mode(string $visibility): string
-    {
-        return self::MODES[$visibility]
-            ?? throw InvalidVisibilityProvided::withVisibility($visibility, "'public' or 'private'");
     }
 }

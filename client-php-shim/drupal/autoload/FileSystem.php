@@ -148,7 +148,7 @@ class FileSystem extends CoreFileSystem {
     }
     try {
       $this->store->client->delete($this->store->key($path));
-      $this->store->noticeWrite(removed: TRUE);
+      $this->store->noticeWrite();
     }
     catch (NotFound) {
       // That is the intended result.
@@ -168,12 +168,14 @@ class FileSystem extends CoreFileSystem {
     }
     $key = $this->store->key($path);
     $client = $this->store->client;
+    $together = $this->store->flush->takeWith($key);
     try {
       if ($callback !== NULL) {
         $this->walk($path, $callback);
       }
-      $client->removeDirectory($key, recursive: TRUE);
-      $this->store->noticeWrite(removed: TRUE);
+      $together === [] ? $client->removeDirectory($key, recursive: TRUE) : $client->removeDirectories($together);
+      $this->store->flush->removed($key, $together);
+      $this->store->noticeWrite();
     }
     catch (NotFound) {
       // That is the intended result.
@@ -182,7 +184,7 @@ class FileSystem extends CoreFileSystem {
       if ($e->problem !== 'not-a-directory') {
         throw $e;
       }
-      return $this->delete($path);
+      return $together === [] ? $this->delete($path) : $this->deleteRecursive($path, $callback);
     }
     return TRUE;
   }

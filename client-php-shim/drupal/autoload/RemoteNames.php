@@ -18,7 +18,7 @@ trait RemoteNames {
   private int $namesAtOnce = 100;
 
   /**
-   * Names for a file that is to be created: the wanted one unseen if its directory is known, else all as freeNames().
+   * Names for a file that is to be created: the wanted one unseen if its directory needs no look, else all as freeNames().
    *
    * @param string $uri
    *   The wanted name.
@@ -29,7 +29,7 @@ trait RemoteNames {
    *   URIs.
    */
   private function namesToTry(string $uri, string $source): \Generator {
-    if ($this->isKnownParent($source, $uri)) {
+    if ($this->needsNoLook($source, $uri)) {
       yield $uri;
     }
     yield from $this->freeNames($uri);
@@ -69,14 +69,11 @@ trait RemoteNames {
   }
 
   /**
-   * Whether the directory of a destination exists, as far as that is known without asking.
+   * Whether the directory of a destination exists as far as is known, or the tracker looks itself: for a copy or a move.
    */
-  private function isKnownParent(string $source, string $uri): bool {
-    $parent = $this->dirname($uri);
-    $key = $this->store->key($parent);
-    return $this->isImplied($key)
-      || ($this->isRemote($source) && $parent === $this->dirname($source))
-      || $this->store->client->known($key)?->isDirectory === TRUE;
+  private function needsNoLook(string $source, string $uri): bool {
+    $parent = $this->store->key($this->dirname($uri));
+    return $this->isRemote($source) || $this->isImplied($parent) || $this->store->client->known($parent)?->isDirectory === TRUE;
   }
 
   /**

@@ -45,11 +45,11 @@ trait RemotePlacement {
     $this->assertUtf8($this->basename($uri));
     try {
       $names = $fileExists === FileExists::Rename ? $this->namesToTry($uri, $source) : NULL;
-      if (!$this->isKnownParent($source, $uri)) {
+      if (!$this->needsNoLook($source, $uri)) {
         // The look at the directory takes the names with it.
         $names?->current();
         if ($this->store->stat($this->dirname($uri))?->isDirectory !== TRUE) {
-          throw new DirectoryNotReadyException("The specified file '$source' could not be $done because the destination directory '{$this->dirname($uri)}' is not properly configured. This may be caused by a problem with file or directory permissions.");
+          throw $this->notReady($source, $uri, $done);
         }
         if (!$into_directory && $this->store->client->known($this->store->key($uri))?->isDirectory === TRUE) {
           return $this->place($source, $destination . '/', $fileExists, $write, $done);
@@ -61,6 +61,9 @@ trait RemotePlacement {
       return $names === NULL ? $this->writeOnce($uri, $write, $fileExists === FileExists::Replace) : $this->writeUnique($names, $write);
     }
     catch (NotFound $e) {
+      if ($e->problem === 'directory-not-found') {
+        throw $this->notReady($source, $uri, $done, $e);
+      }
       throw new FileNotExistsException("File '$source' could not be copied because it does not exist.", 0, $e);
     }
     catch (Conflict $e) {
@@ -132,7 +135,9 @@ trait RemotePlacement {
     if ($this->isRemote($source)) {
       $from = $this->store->key($source);
       return function (string $key, bool $overwrite) use ($client, $from, $source, $operation): Entry {
-        $entry = $operation === 'copy' ? $client->copy($from, $key, $overwrite) : $client->move($from, $key, $overwrite);
+        // Core wants the directory to be there; the tracker looks.
+        $parents = $this->isImplied(dirname($key));
+        $entry = $operation === 'copy' ? $client->copy($from, $key, $overwrite, $parents) : $client->move($from, $key, $overwrite, $parents);
         if ($operation === 'copy' && $entry->isDirectory) {
           // Core copies files only. Nothing else can be in there yet: the copy was made a moment ago.
           $client->removeDirectory($key, recursive: TRUE);
@@ -171,6 +176,13 @@ trait RemotePlacement {
     if (!$entry->isDirectory && ($entry->meta['mode'] ?? NULL) !== $meta['mode']) {
       $this->store->client->patch($entry->key, meta: $meta + $entry->meta);
     }
+  }
+
+  /**
+   * Drupal's exception for a file whose directory does not exist.
+   */
+  private function notReady(string $source, string $uri, string $done, ?NotFound $cause = NULL): DirectoryNotReadyException {
+    return new DirectoryNotReadyException("The specified file '$source' could not be $done because the destination directory '{$this->dirname($uri)}' is not properly configured. This may be caused by a problem with file or directory permissions.", 0, $cause);
   }
 
   /**

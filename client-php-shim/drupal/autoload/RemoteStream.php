@@ -258,15 +258,8 @@ abstract class RemoteStream extends AbstractStreamWrapper implements StreamWrapp
     if ($directory !== 'styles' && Store::isImage($key) && $store->recent->isKeeping()) {
       return $store->recent->statOfOriginal($store->client, $key);
     }
-    if ($directory === 'styles' && $style !== '' && $rest === '') {
-      try {
-        return $store->lacksStyle($style, $key) ? FALSE : NULL;
-      }
-      catch (Unavailable) {
-        // Asking for the one will say so.
-      }
-    }
-    return NULL;
+    $found = $directory === 'styles' && $style !== '' && $rest === '' ? $store->flush->finds($key) : NULL;
+    return $found === TRUE ? FileStat::of(new Entry($key, TRUE, 0.0)) : $found;
   }
 
   /**

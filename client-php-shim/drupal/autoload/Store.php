@@ -18,11 +18,6 @@ use Cistern\Exception\Unavailable;
 final class Store {
 
   /**
-   * How long a look at an image style's directories holds, for one that is being emptied.
-   */
-  private const STYLE_SECONDS = 5.0;
-
-  /**
    * Methods of HTTP that only read.
    */
   private const SAFE = ['GET', 'HEAD', 'OPTIONS'];
@@ -43,6 +38,11 @@ final class Store {
    * Images of a request for a derivative.
    */
   public readonly RecentImages $recent;
+
+  /**
+   * The image style that is being emptied.
+   */
+  public readonly StyleFlush $flush;
 
   /**
    * How many operations are under way that must not take an outage for an absence.
@@ -67,13 +67,6 @@ final class Store {
   private array $opened = ['', 0, FALSE];
 
   /**
-   * The image style that was looked up last, until when that holds, and the directories that it does not have.
-   *
-   * @var array{string, float, list<string>}
-   */
-  private array $style = ['', 0.0, []];
-
-  /**
    * When this web request wrote last.
    */
   private ?int $lastWrite = NULL;
@@ -81,6 +74,7 @@ final class Store {
   public function __construct(public readonly Options $options) {
     $connection = $options->client;
     $this->recent = new RecentImages();
+    $this->flush = new StyleFlush(array_values(array_filter(['public', 'private', 'cistern'], $options->takesOver(...))));
     $this->client = self::$clients[serialize([$connection->trackers, $connection->domain, $connection->prefix])] ??= new Client($connection);
   }
 
@@ -93,7 +87,6 @@ final class Store {
     $this->outage = NULL;
     $this->lastWrite = NULL;
     $this->tolerated = FALSE;
-    $this->style = ['', 0.0, []];
     $this->strict = 0;
   }
 
@@ -238,26 +231,6 @@ final class Store {
   }
 
   /**
-   * Whether a scheme has no directory for an image style. All schemes are looked at together: core asks for each, one
-   * after the other, to empty them.
-   *
-   * @param string $style
-   *   The style's name.
-   * @param string $key
-   *   The directory: 'public/styles/medium'.
-   */
-  public function lacksStyle(string $style, string $key): bool {
-    [$known, $until, $absent] = $this->style;
-    if ($known !== $style || $until < microtime(TRUE)) {
-      $schemes = array_filter(['public', 'private', 'cistern'], $this->options->takesOver(...));
-      $found = $this->client->statMany(array_map(fn(string $scheme): string => "$scheme/styles/$style", $schemes), fresh: TRUE);
-      $absent = array_keys($found, NULL, TRUE);
-      $this->style = [$style, microtime(TRUE) + self::STYLE_SECONDS, $absent];
-    }
-    return in_array($key, $absent, TRUE);
-  }
-
-  /**
    * Whether a name is an image's.
    */
   public static function isImage(string $name): bool {
@@ -266,14 +239,8 @@ final class Store {
 
   /**
    * A write was done.
-   *
-   * @param bool $removed
-   *   Whether it only took something away.
    */
-  public function noticeWrite(bool $removed = FALSE): void {
-    if (!$removed) {
-      $this->style = ['', 0.0, []];
-    }
+  public function noticeWrite(): void {
     $this->lastWrite = time();
     $this->recent->forget();
     // PHP remembers what it was told of a file last.

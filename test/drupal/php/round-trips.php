@@ -58,7 +58,12 @@ $taken = $count('saveData', fn() => $files->saveData('x', $unique()));
 $second = $count('saveData, name taken', fn() => $files->saveData('x', $taken));
 $count('saveData, two names taken', fn() => $files->saveData('x', $taken));
 $count('copy', fn() => $files->copy($taken, $unique()));
-$count('move', fn() => $files->move($second, $unique()));
+$second = $count('move', fn() => $files->move($second, $unique()));
+// Each is a web request of its own, so nothing is known of this directory.
+$elsewhere = "$directory/elsewhere";
+$files->prepareDirectory($elsewhere, FileSystemInterface::CREATE_DIRECTORY);
+$count('copy, to another directory', fn() => $files->copy($taken, "$elsewhere/copied.txt"));
+$count('move, to another directory', fn() => $files->move($second, "$elsewhere/moved.txt"));
 for ($i = 0; $i < 24; $i++) {
     $files->saveData('x', "$directory/scan.txt");
 }
@@ -74,9 +79,14 @@ $url = parse_url(ImageStyle::load('medium')->buildUrl($file->getFileUri()));
 $get('first derivative', "$url[path]?$url[query]");
 $get('derivative', "$url[path]?$url[query]");
 $get('original', $file->createFileUrl());
-// Each scheme that has derivatives of the style is emptied by a request of its own.
-$files->deleteRecursive('cistern://styles');
-$count('image style, flushed', fn() => ImageStyle::load('medium')->flush());
+foreach (['first time', 'second time'] as $time) {
+    $derivatives = [];
+    foreach (['public', 'private', 'cistern'] as $scheme) {
+        $derivatives[] = $files->saveData('x', "$scheme://styles/medium/x/x.png");
+    }
+    $count("image style, flushed, $time", fn() => ImageStyle::load('medium')->flush());
+    array_filter($derivatives, file_exists(...)) === [] || throw new RuntimeException('A flush left derivatives.');
+}
 
 $inline = '';
 for ($i = 0; $i < 50; $i++) {

@@ -6,6 +6,7 @@ import * as classes from './commands/class.ts';
 import * as cp from './commands/cp.ts';
 import * as device from './commands/device.ts';
 import * as domain from './commands/domain.ts';
+import * as fsck from './commands/fsck.ts';
 import * as get from './commands/get.ts';
 import * as host from './commands/host.ts';
 import * as ls from './commands/ls.ts';
@@ -35,6 +36,7 @@ const program = new Command('cistern')
 program.commandsGroup('Files:');
 for (const { register } of [put, get, cat, ls, stat, rm, mv, cp, mkdir, rmdir, trash]) register(program);
 program.commandsGroup('Cluster:');
-for (const { register } of [up, status, repair, domain, classes, token, host, device]) register(program);
+for (const { register } of [up, status, fsck, repair, domain, classes, token, host, device])
+  register(program);
 
 await runProgram(program, process.argv.slice(2));

@@ -8,6 +8,7 @@ import { deviceRoutes } from './api/devices.ts';
 import { directoryRoutes } from './api/directories.ts';
 import { domainRoutes } from './api/domains.ts';
 import { fileRoutes } from './api/files.ts';
+import { fsckRoutes } from './api/fsck.ts';
 import { hostRoutes } from './api/hosts.ts';
 import { multipartRoutes } from './api/multipart.ts';
 import { describeApi } from './api/openapi.ts';
@@ -35,6 +36,7 @@ const routes = [
   deviceRoutes,
   statusRoutes,
   repairRoutes,
+  fsckRoutes,
   clusterRoutes,
 ];
 

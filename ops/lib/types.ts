@@ -119,3 +119,21 @@ export interface MissingFile {
   want: number;
   why: string;
 }
+
+export interface FsckFinding {
+  kind: string;
+  fid: number | null;
+  device: number | null;
+  host: string | null;
+  domain: string | null;
+  key: string | null;
+  what: string;
+  next: string;
+}
+
+export interface FsckPage {
+  compared: number;
+  bytes: number;
+  findings: FsckFinding[];
+  next?: number;
+}

@@ -4,12 +4,12 @@ import type { Database, Queryable, Statement } from '../database/database.ts';
 import { enqueueRepairs, hurryRepairs } from './queue.ts';
 
 // A blob wants the most that any of its names wants (hazard 16). What nothing names wants nothing.
-const wantedOf = (fid: string) => `(SELECT max(c.copies) FROM (
+export const wantedOf = (fid: string) => `(SELECT max(c.copies) FROM (
     SELECT n.class_id FROM names n WHERE n.fid = ${fid} UNION ALL SELECT t.class_id FROM trash t WHERE t.fid = ${fid}
   ) u JOIN classes c ON c.id = u.class_id)`;
 
 // OFFSET 0 keeps each EXISTS a look-up for one blob: without it, all of a domain's names may be hashed first.
-const inDomain = (fid: string, domain: string) => `(
+export const inDomain = (fid: string, domain: string) => `(
   EXISTS (SELECT FROM names n JOIN dirs d ON d.id = n.dir_id WHERE n.fid = ${fid} AND d.domain_id = ${domain} OFFSET 0)
   OR EXISTS (SELECT FROM trash t WHERE t.fid = ${fid} AND t.domain_id = ${domain} OFFSET 0))`;
 

@@ -43,7 +43,7 @@ const blobsOfPage: Statement = {
   text: `SELECT fid, state, size, encode(sha256, 'hex') AS sha256 FROM blobs WHERE fid = ANY ($1::bigint[])`,
 };
 
-const sweepFrom: Statement = {
+export const sweepFrom: Statement = {
   name: 'sweep-from',
   text: 'SELECT sweep_from AS fid FROM cluster WHERE only_row',
 };
@@ -163,7 +163,12 @@ async function comparePage(
 }
 
 /** A replica's time is its node's; it is compared by the database's clock. */
-function isOlder({ state }: Parts, device: DeviceState, at: number, seconds: number): boolean {
+export function isOlder(
+  { state }: Pick<Parts, 'state'>,
+  device: DeviceState,
+  at: number,
+  seconds: number,
+): boolean {
   return at - device.host.clockOffsetMs < state.now() - seconds * 1000;
 }
 

@@ -23,13 +23,31 @@ export const trackerSettings = Type.Object({
   ),
   CISTERN_DATABASE_URL: Type.String({
     pattern: '^postgres(ql)?://',
-    description: 'the PostgreSQL database that all trackers of the cluster share',
+    description:
+      'the PostgreSQL database that all trackers of the cluster share; may name several servers (a:5432,b:5432), of which the primary is used',
   }),
+  CISTERN_DATABASE_SYNCHRONOUS: Type.Union(
+    [Type.Literal('auto'), Type.Literal('required'), Type.Literal('off')],
+    {
+      default: 'auto',
+      description:
+        "'required': nothing is written unless commits wait for a synchronous standby; 'auto': if several servers are named",
+    },
+  ),
   CISTERN_DATABASE_POOL: Type.Integer({
     default: 8,
     minimum: 2,
     maximum: 100,
     description: 'most connections to the database',
+  }),
+  CISTERN_STALE_READS: seconds(
+    60,
+    'for how long after the database went away files are read by names that were looked up before; 0: not at all',
+  ),
+  CISTERN_STALE_BYTES: Type.Integer({
+    default: 32 * 1024 ** 2,
+    minimum: 1024,
+    description: 'about how much memory the names for that may take',
   }),
   CISTERN_ADMIN_TOKEN: Type.String({
     minLength: 16,

@@ -1,8 +1,7 @@
 // A tracker's parts, wired together. Whoever needs several of them is given the whole.
-import { setTimeout as sleep } from 'node:timers/promises';
+import type { Counter } from 'prom-client';
 import { createLogger, type Logger } from '../services/logging.ts';
 import { createMetrics, type HttpMetrics } from '../services/metrics.ts';
-import { Problem } from '../services/problems.ts';
 import { Keyring } from '../services/tickets.ts';
 import { FidAllocator } from './cluster/fids.ts';
 import { watchCluster } from './cluster/gauges.ts';
@@ -10,8 +9,10 @@ import { Presence } from './cluster/presence.ts';
 import { ClusterState } from './cluster/state.ts';
 import { Tokens } from './cluster/tokens.ts';
 import type { TrackerConfig } from './config.ts';
-import { Database, sqlState } from './database/database.ts';
-import { migrate } from './database/migrate.ts';
+import { Database } from './database/database.ts';
+import { watchDatabase } from './database/gauges.ts';
+import { prepareDatabase } from './database/prepare.ts';
+import { serversOf } from './database/servers.ts';
 import { Namespace } from './namespace/namespace.ts';
 import { Replication } from './replication/replication.ts';
 import { NodeClient } from './transfer/node-client.ts';
@@ -29,6 +30,8 @@ export interface Tracker {
   nodes: NodeClient;
   replication: Replication;
   presence: Presence;
+  /** Reads that were answered while no primary of the database did. */
+  staleReads: Counter;
   /** Ends what runs in the background, then closes all connections. Requests must have ended before. */
   stop(): Promise<void>;
 }
@@ -40,8 +43,7 @@ export interface Tracker {
  */
 export async function createTracker(config: TrackerConfig): Promise<Tracker> {
   const log = createLogger({ level: config.CISTERN_LOG_LEVEL, service: 'tracker' });
-  await prepareDatabase(config.CISTERN_DATABASE_URL, log);
-  const db = new Database({ url: config.CISTERN_DATABASE_URL, max: config.CISTERN_DATABASE_POOL, log });
+  const db = await openDatabase(config, log);
   const metrics = createMetrics('tracker');
   const keyring = new Keyring(config.CISTERN_CLUSTER_KEY, config.CISTERN_CLUSTER_KEY_PREVIOUS);
   const state = await ClusterState.open({
@@ -51,6 +53,7 @@ export async function createTracker(config: TrackerConfig): Promise<Tracker> {
     stateSeconds: config.CISTERN_STATE_SECONDS,
   });
   watchCluster(metrics.registry, state);
+  const staleReads = watchDatabase(metrics.registry, db);
   const nodes = new NodeClient(state, keyring);
   const replication = new Replication({ config, log, db, state, nodes, metrics });
   const presence = new Presence(db, log);
@@ -63,10 +66,14 @@ export async function createTracker(config: TrackerConfig): Promise<Tracker> {
     state,
     tokens: new Tokens(db, config.CISTERN_ADMIN_TOKEN, config.CISTERN_STATE_SECONDS * 1000),
     fids: new FidAllocator(db, () => state.databaseIdentity),
-    namespace: new Namespace(db, state, () => replication.wake()),
+    namespace: new Namespace(db, state, () => replication.wake(), {
+      seconds: config.CISTERN_STALE_READS,
+      bytes: config.CISTERN_STALE_BYTES,
+    }),
     nodes,
     replication,
     presence,
+    staleReads,
     async stop() {
       await Promise.all([replication.stop(), presence.stop()]);
       state.stop();
@@ -76,42 +83,19 @@ export async function createTracker(config: TrackerConfig): Promise<Tracker> {
   };
 }
 
-const PATIENCE_MS = 30_000;
-
-/** Migrates. A database that does not answer yet (they often start together) is waited for. */
-async function prepareDatabase(url: string, log: Logger): Promise<void> {
-  const deadline = Date.now() + PATIENCE_MS;
-  for (let waiting = false; ; waiting = true) {
-    try {
-      const applied = await migrate(url);
-      if (applied > 0) log.info({ applied }, 'schema migrated');
-      return;
-    } catch (error) {
-      const why = explain(error);
-      if (!mayCome(error)) throw new Error(`cannot prepare the database: ${why}`, { cause: error });
-      if (Date.now() > deadline) {
-        throw new Error(`the database did not come within ${PATIENCE_MS / 1000} s: ${why}`, { cause: error });
-      }
-      if (!waiting) log.warn({ why }, 'waiting for the database');
-      await sleep(500);
-    }
+async function openDatabase(config: TrackerConfig, log: Logger): Promise<Database> {
+  const {
+    CISTERN_DATABASE_URL: url,
+    CISTERN_DATABASE_POOL: max,
+    CISTERN_DATABASE_SYNCHRONOUS: wish,
+  } = config;
+  const synchronous = wish === 'auto' ? serversOf(url).length > 1 : wish === 'required';
+  const db = new Database({ url, max, synchronous, log });
+  try {
+    await prepareDatabase(db, log);
+    return db;
+  } catch (error) {
+    await db.close();
+    throw error;
   }
-}
-
-/** True if the same attempt can succeed a moment later: nobody listens yet, or it is starting, stopping or full. */
-function mayCome(error: unknown): boolean {
-  const code = sqlState(error);
-  if (code !== undefined) return /^(57P|08|53)/.test(code);
-  return error instanceof Problem || error instanceof AggregateError || isNetworkError(error);
-}
-
-function isNetworkError(error: unknown): boolean {
-  const { code, message } = error as NodeJS.ErrnoException;
-  return /^E[A-Z_]+$/.test(code ?? '') || /^(Connection terminated|timeout)/.test(message);
-}
-
-/** What went wrong, in one line. An attempt at several addresses of one name fails with an error that has no words. */
-function explain(error: unknown): string {
-  const one = error instanceof AggregateError ? error.errors[0] : error;
-  return (one instanceof Error ? one.message : String(one)).split('\n', 1)[0] as string;
 }

@@ -1,5 +1,5 @@
 // Look-ups over HTTP beside the same SELECT by pgbench, with few files and with many.
-import { PLANNER } from '../../tracker/database/database.ts';
+import { PLANNER } from '../../tracker/database/sessions.ts';
 import { FOUND_COLUMNS } from '../../tracker/namespace/find.ts';
 import type { Cluster } from '../lib/cluster.ts';
 import { FILES_A_DIRECTORY, fill, prefixOf } from '../lib/fill.ts';

@@ -32,7 +32,7 @@ const answer = (value: unknown, status = 200): RequestListener => {
 const wellBeing = {
   cluster: 'c',
   trackers: [{ url: 'http://t:1', version: '0.1.0', seen: new Date().toISOString(), self: true }],
-  database: { version: '18.4', latencyMs: 0.5, size: 1 },
+  database: { server: '10.0.0.10:5432', version: '18.4', latencyMs: 0.5, size: 1 },
   hosts: [],
   devices: [],
   files: {
@@ -127,7 +127,7 @@ test('on a terminal, status is a screen that begins with the verdict and ends wi
   });
   const screen = await text(child.stdout);
   expect(screen.startsWith('\u001b[1m\u001b[31mUNHEALTHY\u001b[39m\u001b[22m: h2 is \\e[2Jdown')).toBe(true);
-  expect(screen).toContain('database  PostgreSQL 18.4, answers in 0.5 ms');
+  expect(screen).toContain('database  PostgreSQL 18.4 at 10.0.0.10:5432, answers in 0.5 ms');
   expect(screen.trimEnd()).toMatch(/cistern host list\S*$/);
 });
 

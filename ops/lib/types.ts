@@ -87,7 +87,7 @@ export interface Status {
   reasons: { what: string; next: string | null }[];
   cluster: string;
   trackers: { url: string; version: string; seen: string; self: boolean }[];
-  database: { version: string; latencyMs: number; size: number };
+  database: { server: string; version: string; latencyMs: number; size: number };
   hosts: Host[];
   devices: Device[];
   files: {

@@ -225,6 +225,7 @@ describe('operation', () => {
     expect(body.verdict).toBe('healthy');
     expect(body.reasons).toEqual([]);
     expect(body.cluster).toBe(tracker.state.clusterId);
+    expect(body.database.server).toBe(new URL(tracker.database.url).host);
     expect(body.database.latencyMs).toBeGreaterThan(0);
     expect(body.database.size).toBeGreaterThan(1_000_000);
     expect(body.files).toMatchObject({ queued: 0, underReplicated: 0, withoutCopy: 0, oldestRepair: null });

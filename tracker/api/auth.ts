@@ -5,7 +5,9 @@ import type { FastifyRequest, Server } from '../../services/http.ts';
 import { Problem } from '../../services/problems.ts';
 import type { DomainState } from '../cluster/state.ts';
 import type { Scope, TokenGrant } from '../cluster/tokens.ts';
+import { isUnavailable } from '../database/database.ts';
 import type { Tracker } from '../tracker.ts';
+import { FILE_URL } from './keys.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -28,9 +30,23 @@ export function requireTokens(server: Server, tracker: Tracker): void {
     const token = bearerToken(request);
     if (token === undefined) return done(unauthenticated('Send the header Authorization: Bearer <token>.'));
     const found = tracker.tokens.find(token);
-    if (found instanceof Promise) found.then(admit, done);
-    else admit(found);
+    if (found instanceof Promise) {
+      found.catch((error) => recalled(tracker, request, token, error)).then(admit, done);
+    } else admit(found);
   });
+}
+
+/** While the database is away, a file may be read by what its token permitted a moment ago; all else is refused. */
+async function recalled(
+  { tokens, namespace }: Tracker,
+  request: FastifyRequest,
+  token: string,
+  error: unknown,
+): Promise<TokenGrant> {
+  const reads = request.routeOptions.url === FILE_URL && /^(GET|HEAD)$/.test(request.method);
+  const grant = reads && isUnavailable(error) ? tokens.recall(token) : undefined;
+  if (grant === undefined || !(await namespace.permitsStaleReads())) throw error;
+  return grant;
 }
 
 export interface Need {

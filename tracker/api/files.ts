@@ -25,13 +25,13 @@ import {
   validMeta,
 } from './file-fields.ts';
 import { idempotencyOf } from './idempotency.ts';
-import { keyOf } from './keys.ts';
+import { FILE_URL, keyOf } from './keys.ts';
 import { answerFor, nameUploads, sendEntry } from './naming.ts';
 import { problems } from './openapi.ts';
 import { FileEntry, FileHeaders, KeyPath, Meta, strict, WriteHeaders } from './schemas.ts';
 
 const tags = ['files'];
-const url = '/v1/domains/:domain/files/*';
+const url = FILE_URL;
 
 export function fileRoutes(server: Server, tracker: Tracker): void {
   server.register(async (scope) => putRoute(scope as unknown as Server, tracker));
@@ -126,7 +126,12 @@ function getRoute(server: Server, tracker: Tracker): void {
         return answerDownload(tracker, request, reply, { domain, file, query, redirect: grant.redirect });
       };
       try {
-        return await answer(await tracker.namespace.find(domain, key));
+        const { found, stale } = await tracker.namespace.read(domain, key);
+        if (stale !== undefined) {
+          tracker.staleReads.inc();
+          reply.header('cistern-stale', stale);
+        }
+        return await answer(found);
       } catch (error) {
         if (!(error instanceof Superseded)) throw error;
         return await answer(error.found);

@@ -5,6 +5,9 @@ import type { FastifyRequest } from '../../services/http.ts';
 import { pathOf } from '../../services/http.ts';
 import { decodeDirectory, decodeKey } from '../../services/keys.ts';
 
+/** The route of a file. */
+export const FILE_URL = '/v1/domains/:domain/files/*';
+
 type Resource = 'files' | 'directories';
 
 /** The key in `/v1/domains/{domain}/{resource}/{key}`. @throws Problem invalid-key */

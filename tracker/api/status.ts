@@ -3,6 +3,7 @@ import { Type } from 'typebox';
 import type { Server } from '../../services/http.ts';
 import { judge } from '../cluster/verdict.ts';
 import type { Statement } from '../database/database.ts';
+import { addressOf } from '../database/servers.ts';
 import { repairSummary } from '../replication/summary.ts';
 import type { Tracker } from '../tracker.ts';
 import { authorize } from './auth.ts';
@@ -37,6 +38,7 @@ const Status = Type.Object(
     ),
     database: Type.Object(
       {
+        server: Type.String({ description: 'address of the primary' }),
         version: Type.String(),
         latencyMs: Type.Number({ description: 'of one round trip' }),
         size: Type.Integer({ description: 'bytes' }),
@@ -99,6 +101,7 @@ export function statusRoutes(server: Server, tracker: Tracker): void {
           domains,
           backlog,
           databaseLatencyMs: latencyMs,
+          databaseReadOnly: db.standing?.readOnly,
         }),
         cluster: state.clusterId,
         trackers: trackers.map(({ id, url, version, seen }) => ({
@@ -107,7 +110,12 @@ export function statusRoutes(server: Server, tracker: Tracker): void {
           seen: seen.toISOString(),
           self: id === presence.id,
         })),
-        database: { version: database?.version ?? '', latencyMs, size: database?.size ?? 0 },
+        database: {
+          server: addressOf(db.standing?.url ?? ''),
+          version: database?.version ?? '',
+          latencyMs,
+          size: database?.size ?? 0,
+        },
         hosts: shownHosts(state),
         devices: shownDevices(state),
         files: {

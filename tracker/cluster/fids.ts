@@ -48,8 +48,9 @@ export class FidAllocator {
     this.#identity = identity;
   }
 
-  /** @throws Problem database-unavailable */
+  /** @throws Problem database-unavailable; also when the upload that wants the fid could not be committed now */
   async next(): Promise<number> {
+    this.#db.assertWritable();
     while (this.#block.next === this.#block.end || this.#block.seen !== this.#identity()) {
       this.#fetching ??= this.#fetch().finally(() => {
         this.#fetching = undefined;

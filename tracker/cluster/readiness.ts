@@ -17,6 +17,8 @@ export async function whyNotReady(db: Database, state: ClusterState): Promise<st
   const inTime = await Promise.race([answered, delay(PATIENCE_MS, patience.signal).then(() => false)]);
   patience.abort();
   if (!inTime) return 'The database does not answer.';
+  const readOnly = db.standing?.readOnly;
+  if (readOnly !== undefined) return `The database takes no writes: ${readOnly}.`;
   const why = whyNotWritable(state.devices(), state.domains());
   return why === undefined ? undefined : `Too few storage nodes: ${why}.`;
 }

@@ -101,9 +101,12 @@ describe('a host', () => {
     await tracker.join('patient', [{ id: 21 }]);
     await tracker.state.refresh();
     let away = false;
-    const db = Object.create(tracker.db) as typeof tracker.db;
-    db.query = (...args: Parameters<typeof tracker.db.query>) =>
-      away ? Promise.reject(new Error('the database is away')) : tracker.db.query(...args);
+    const db = {
+      standing: tracker.db.standing,
+      query: <Row extends object>(...args: Parameters<typeof tracker.db.query>) =>
+        away ? Promise.reject(new Error('the database is away')) : tracker.db.query<Row>(...args),
+      count: (...args: Parameters<typeof tracker.db.count>) => tracker.db.count(...args),
+    };
     const state = await ClusterState.open({ db, log: tracker.log, downSeconds: 1, stateSeconds: 0.05 });
     const up = () => (state.host('patient') as HostState).up;
     try {

@@ -3,7 +3,7 @@
 import { delay } from '../../services/lifecycle.ts';
 import type { Logger } from '../../services/logging.ts';
 import { Problem } from '../../services/problems.ts';
-import type { Queryable } from '../database/database.ts';
+import type { Database } from '../database/database.ts';
 import {
   type ClassState,
   type DeviceState,
@@ -16,7 +16,7 @@ import {
 export type { ClassState, DeviceState, DomainState, HostState };
 
 export interface StateOptions {
-  db: Queryable;
+  db: Pick<Database, 'query' | 'count' | 'standing'>;
   log: Logger;
   /** A host without a heartbeat for so long is down. */
   downSeconds: number;
@@ -155,9 +155,10 @@ export class ClusterState {
   async #read(): Promise<void> {
     const before = performance.now();
     const downMs = this.#options.downSeconds * 1000;
-    // No heartbeat could be stored while the database was away, so all hosts look down after it. They count as up, if
-    // they were, until they had the time to send one.
-    if (this.#readAt > 0 && before - this.#readAt > downMs / 2) this.#graceUntil = before + downMs;
+    // No heartbeat could be stored while the database was away or took no writes, so all hosts look down after it. They
+    // count as up, if they were, until they had the time to send one.
+    const unread = this.#readAt > 0 && before - this.#readAt > downMs / 2;
+    if (unread || this.#options.db.standing?.readOnly !== undefined) this.#graceUntil = before + downMs;
     const graced = before < this.#graceUntil ? this.#snapshot.hosts.filter((host) => host.up) : [];
     const assumeUp = new Set(graced.map((host) => host.id));
     const snapshot = await readSnapshot(this.#options.db, this.#options.downSeconds, assumeUp);

@@ -51,7 +51,8 @@ export class Tokens {
   constructor(db: Queryable, adminToken: string, rememberMs: number) {
     this.#db = db;
     this.#adminHash = hashOf(adminToken);
-    this.#grants = new LRUCache({ max: 10_000, ttl: Math.max(1, Math.round(rememberMs)) });
+    const ttl = Math.max(1, Math.round(rememberMs));
+    this.#grants = new LRUCache({ max: 10_000, ttl, noDeleteOnStaleGet: true });
   }
 
   /**
@@ -65,6 +66,11 @@ export class Tokens {
     return this.#grants.get(key) ?? this.#load(key);
   }
 
+  /** What a token permitted when it was last looked up, however long ago: for reads while the database is away. */
+  recall(token: string): TokenGrant | undefined {
+    return this.#grants.get(hashOf(token), { allowStale: true });
+  }
+
   /** Forgets what is remembered: a token was revoked just now. */
   forget(): void {
     this.#generation++;
@@ -74,7 +80,10 @@ export class Tokens {
   async #load(key: string): Promise<TokenGrant | undefined> {
     const generation = this.#generation;
     const [row] = await this.#db.query<Row>(findToken, [Buffer.from(key, 'hex')]);
-    if (row === undefined) return undefined;
+    if (row === undefined) {
+      this.#grants.delete(key);
+      return undefined;
+    }
     const { scopes, prefix, redirect, expires, domainId, domainName } = row;
     const domain = domainId === null ? undefined : { id: domainId, name: domainName as string };
     const grant: TokenGrant = { scopes, domain, prefix, redirect, expires: expires ?? undefined };

@@ -18,6 +18,8 @@ export interface Findings {
   domains: readonly DomainState[];
   backlog: Pick<RepairSummary, 'underReplicated' | 'withoutCopy'>;
   databaseLatencyMs: number;
+  /** Why the database takes no writes, as a sentence's end; undefined: it does. */
+  databaseReadOnly?: string | undefined;
 }
 
 const SLOW_DATABASE_MS = 100;
@@ -58,7 +60,12 @@ function lostFiles({ backlog }: Findings): Reason[] {
   ];
 }
 
-function noWrites({ devices, domains }: Findings): Reason[] {
+function noWrites({ devices, domains, databaseReadOnly }: Findings): Reason[] {
+  if (databaseReadOnly !== undefined) {
+    return [
+      { what: `nothing can be written: the database takes no writes: ${databaseReadOnly}`, next: null },
+    ];
+  }
   const why = whyNotWritable(devices, domains);
   if (why !== undefined) return [{ what: `uploads are refused: ${why}`, next: 'cistern device list' }];
   const able = writableHosts(devices);

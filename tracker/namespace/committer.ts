@@ -5,7 +5,14 @@ import { splitKey } from '../../services/keys.ts';
 import { Problem } from '../../services/problems.ts';
 import type { ClusterState } from '../cluster/state.ts';
 import { Batcher } from '../database/batcher.ts';
-import { type Database, isCollision, type Queryable, type Statement } from '../database/database.ts';
+import {
+  confirmSeen,
+  type Database,
+  isCollision,
+  isUnavailable,
+  type Queryable,
+  type Statement,
+} from '../database/database.ts';
 import { type CommitResult, commitNow, problemOf } from './commit.ts';
 import { ensureDirectory } from './directories.ts';
 import { findNow } from './find.ts';
@@ -46,8 +53,7 @@ export class Committer {
         const committed = await this.#settle(this.#db, upload, result);
         if (committed !== undefined) return committed;
       } catch (error) {
-        const unknown = error instanceof Problem && error.problem === 'database-unavailable';
-        if (!unknown || Date.now() > deadline) throw error;
+        if (!isUnavailable(error) || Date.now() > deadline) throw error;
         await new Promise((resolve) => setTimeout(resolve, 100));
       }
     }
@@ -110,6 +116,7 @@ export class Committer {
         return { created: outcome === 'created', entry: this.#entry(upload, mtime) };
       case 'repeated-created':
       case 'repeated-replaced': {
+        await confirmSeen(db);
         const [now] = await findNow(db, this.#state, [{ domainId: upload.domain.id, key: upload.key }]);
         const same = now?.kind === 'file' && now.fid === upload.fid;
         return {

@@ -1,8 +1,10 @@
-// Look-ups: which file or directory a key names. Look-ups that arrive together share one statement.
+// Look-ups: which file or directory a key names. Look-ups that arrive together share one statement. While the database is
+// away, files that were looked up lately can be read from memory, for a while.
 import { splitKey } from '../../services/keys.ts';
 import type { ClusterState, DomainState } from '../cluster/state.ts';
 import { Batcher } from '../database/batcher.ts';
-import type { Queryable, Statement } from '../database/database.ts';
+import { type Database, isUnavailable, type Queryable, type Statement } from '../database/database.ts';
+import { type Changed, RecentNames } from './recent.ts';
 import type { Found, Meta } from './types.ts';
 
 interface NameRow {
@@ -80,15 +82,65 @@ export async function foundFrom(
   };
 }
 
+/** A look-up's answer, for reading. */
+export interface ReadName {
+  found: Found | undefined;
+  /** Set if no primary of the database answers: for how many seconds. What was found may have changed since. */
+  stale?: number;
+}
+
+export interface StaleReads {
+  /** For how many seconds after the database went away names are remembered; 0: none are. */
+  seconds: number;
+  /** About how much memory that may take. */
+  bytes: number;
+}
+
 /** Look-ups of many requests at once. */
 export class Finder {
+  readonly #db: Database;
   readonly #batcher: Batcher<LookUp, Found | undefined>;
+  readonly #recent: RecentNames | undefined;
+  readonly #staleSeconds: number;
 
-  constructor(db: Queryable, state: ClusterState) {
+  constructor(db: Database, state: ClusterState, { seconds, bytes }: StaleReads) {
+    this.#db = db;
     this.#batcher = new Batcher((lookUps) => findNow(db, state, lookUps), { size: 256, concurrency: 2 });
+    this.#recent = seconds > 0 && bytes > 0 ? new RecentNames(bytes) : undefined;
+    this.#staleSeconds = seconds;
   }
 
-  find(domain: DomainState, key: string): Promise<Found | undefined> {
-    return this.#batcher.add({ domainId: domain.id, key });
+  async find(domain: DomainState, key: string): Promise<Found | undefined> {
+    const lookUp = { domainId: domain.id, key };
+    if (this.#recent === undefined) return this.#batcher.add(lookUp);
+    const order = this.#recent.lookUp();
+    const found = await this.#batcher.add(lookUp);
+    this.#recent.remember(domain.id, key, found, order);
+    return found;
+  }
+
+  /** Like `find`; while no primary answers, what is remembered. */
+  async read(domain: DomainState, key: string): Promise<ReadName> {
+    try {
+      return { found: await this.find(domain, key) };
+    } catch (error) {
+      if (!isUnavailable(error)) throw error;
+      const away = await this.#db.away();
+      // Only that connection was lost, or there is another primary.
+      if (away === undefined) return { found: await this.find(domain, key) };
+      const found = this.permits(away) ? this.#recent?.recall(domain.id, key) : undefined;
+      if (found === undefined) throw error;
+      return { found, stale: Math.ceil(away) };
+    }
+  }
+
+  /** Whether what is remembered may be read, if no primary has answered for so many seconds. */
+  permits(away: number): boolean {
+    return this.#recent !== undefined && away <= this.#staleSeconds;
+  }
+
+  /** Does `work`, which changes what these keys name (`all`: any key): what was remembered of them is forgotten. */
+  changing<T>(domain: DomainState, keys: Changed, work: (all: () => void) => Promise<T>): Promise<T> {
+    return this.#recent === undefined ? work(() => {}) : this.#recent.forget(domain.id, keys, work);
   }
 }

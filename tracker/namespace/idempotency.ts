@@ -1,7 +1,7 @@
 // Requests that carry an Idempotency-Key: the first answer is stored in the transaction that made it, and repeated.
 import { Problem } from '../../services/problems.ts';
 import type { DomainState } from '../cluster/state.ts';
-import type { Queryable, Statement } from '../database/database.ts';
+import { confirmSeen, type Queryable, type Statement } from '../database/database.ts';
 import type { Answer, Idempotency } from './types.ts';
 
 interface AnswerRow {
@@ -38,7 +38,9 @@ export async function firstAnswer(
   if (row.request !== idempotency.request) {
     throw new Problem('state-conflict', 'This Idempotency-Key was used for another request. Use a new one.');
   }
-  return row.answer ?? undefined;
+  if (row.answer === null) return undefined;
+  await confirmSeen(db);
+  return row.answer;
 }
 
 /** Runs `work` and stores its answer in the same transaction, or repeats the first answer without running it. */

@@ -15,7 +15,7 @@ import {
   removeEmpty,
   requireDirectory,
 } from './directories.ts';
-import { Finder, findNow } from './find.ts';
+import { Finder, findNow, type ReadName, type StaleReads } from './find.ts';
 import { answerOnce, firstAnswer } from './idempotency.ts';
 import { listAllBelow, listOneLevel, type Page } from './list.ts';
 import { type Change, changeFile, removeFile } from './names.ts';
@@ -41,11 +41,19 @@ export class Namespace {
   readonly #committer: Committer;
   readonly #wake: () => void;
 
-  /** @param wake called when something was queued for repair or reaping just now */
-  constructor(db: Database, state: ClusterState, wake: () => void) {
+  /**
+   * @param wake called when something was queued for repair or reaping just now
+   * @param staleReads what may be read while the database is away; nothing
+   */
+  constructor(
+    db: Database,
+    state: ClusterState,
+    wake: () => void,
+    staleReads: StaleReads = { seconds: 0, bytes: 0 },
+  ) {
     this.#db = db;
     this.#state = state;
-    this.#finder = new Finder(db, state);
+    this.#finder = new Finder(db, state, staleReads);
     this.#committer = new Committer(db, state);
     this.#wake = wake;
   }
@@ -53,6 +61,17 @@ export class Namespace {
   /** What a key names, or undefined. Sees every write that was acknowledged before the call. */
   find(domain: DomainState, key: string): Promise<Found | undefined> {
     return this.#finder.find(domain, key);
+  }
+
+  /** What a key names, for reading it: while no primary of the database answers, what it named a moment ago. */
+  read(domain: DomainState, key: string): Promise<ReadName> {
+    return this.#finder.read(domain, key);
+  }
+
+  /** Whether what was known a moment ago may be used for reading, since no primary of the database answers. */
+  async permitsStaleReads(): Promise<boolean> {
+    const away = await this.#db.away();
+    return away !== undefined && this.#finder.permits(away);
   }
 
   /** What up to 1,000 keys name, in order, in one statement. */
@@ -67,14 +86,17 @@ export class Namespace {
    *   class-not-found, domain-not-found, database-unavailable (the outcome may then be unknown)
    */
   async commit(upload: Upload): Promise<Committed> {
-    const committed = await this.#committer.commit(upload);
+    const { domain, key } = upload;
+    const committed = await this.#finder.changing(domain, [key], () => this.#committer.commit(upload));
     if (upload.devices.length < upload.class.copies) this.#wake();
     return committed;
   }
 
   /** Names several uploads in one transaction: all of them or none. Problems as for commit. */
   async commitAll(uploads: Upload[]): Promise<Committed[]> {
-    return this.#db.transaction((tx) => this.#committer.commitAll(tx, uploads));
+    const commit = () => this.#db.transaction((tx) => this.#committer.commitAll(tx, uploads));
+    const [first] = uploads;
+    return first === undefined ? [] : this.#finder.changing(first.domain, keysOf(uploads), commit);
   }
 
   /**
@@ -87,17 +109,19 @@ export class Namespace {
     idempotency: Idempotency,
     answer: (committed: Committed[]) => Answer,
   ): Promise<{ answer: Answer; repeated: boolean }> {
-    return this.#db.transaction(async (tx) => {
-      let repeated = true;
-      const given = await answerOnce(tx, domain, idempotency, async () => {
-        repeated = false;
-        for (const upload of uploads) {
-          if (upload.precondition?.ifMatch !== undefined) await this.#committer.lockMatching(tx, upload);
-        }
-        return answer(await this.#committer.commitAll(tx, uploads));
+    const commit = () =>
+      this.#db.transaction(async (tx) => {
+        let repeated = true;
+        const given = await answerOnce(tx, domain, idempotency, async () => {
+          repeated = false;
+          for (const upload of uploads) {
+            if (upload.precondition?.ifMatch !== undefined) await this.#committer.lockMatching(tx, upload);
+          }
+          return answer(await this.#committer.commitAll(tx, uploads));
+        });
+        return { answer: given, repeated };
       });
-      return { answer: given, repeated };
-    });
+    return this.#finder.changing(domain, keysOf(uploads), commit);
   }
 
   /** The stored first answer of a request with an Idempotency-Key, if there is one. */
@@ -121,10 +145,11 @@ export class Namespace {
     precondition?: Precondition,
     idempotency?: Idempotency,
   ): Promise<void> {
-    await this.#once(domain, idempotency, async (tx) => {
+    const remove = async (tx: Queryable) => {
       await removeFile(tx, this.#state, domain, key, precondition);
       return { status: 204 };
-    });
+    };
+    await this.#finder.changing(domain, [key], () => this.#once(domain, idempotency, remove));
   }
 
   /** Changes what is kept about a file. @throws Problem file-not-found, is-a-directory, precondition-failed */
@@ -134,23 +159,24 @@ export class Namespace {
     change: Change,
     precondition?: Precondition,
   ): Promise<FileEntry> {
-    return this.#db.transaction(async (tx) =>
-      entryOf(await changeFile(tx, this.#state, { domain, key, precondition }, change)),
-    );
+    const patch = async (tx: Queryable) =>
+      entryOf(await changeFile(tx, this.#state, { domain, key, precondition }, change));
+    return this.#finder.changing(domain, [key], () => this.#db.transaction(patch));
   }
 
   /** Copies or moves a file or a directory. @returns 201, or 200 if a file was replaced, and the entry at `to` */
   async relocate(verb: 'copy' | 'move', relocation: Relocation, idempotency?: Idempotency): Promise<Answer> {
     const { domain, from, to } = relocation;
-    return withCopies(this.#db, this.#wake, () =>
+    const once = (all: () => void) =>
       this.#once(domain, idempotency, async (tx) => {
         const [source] = await findNow(tx, this.#state, [{ domainId: domain.id, key: from }]);
         if (source === undefined) throw new Problem('file-not-found', `There is nothing at '${from}'.`);
+        if (source.kind === 'directory') all();
         const created = await this.#relocateNow(tx, verb, relocation, source.kind);
         const [now] = (await findNow(tx, this.#state, [{ domainId: domain.id, key: to }])) as [Found];
         return { status: created ? 201 : 200, body: entryOf(now) };
-      }),
-    );
+      });
+    return withCopies(this.#db, this.#wake, () => this.#finder.changing(domain, [from, to], once));
   }
 
   async #relocateNow(tx: Queryable, verb: 'copy' | 'move', relocation: Relocation, kind: Found['kind']) {
@@ -191,7 +217,7 @@ export class Namespace {
     recursive: boolean,
     idempotency?: Idempotency,
   ): Promise<void> {
-    await this.#once(domain, idempotency, async (tx) => {
+    const remove = async (tx: Queryable) => {
       await lockDomain(tx, domain);
       const path = pathOfDirectory(key);
       const id = await this.#directoryId(tx, domain, key);
@@ -200,14 +226,16 @@ export class Namespace {
         throw new Problem('directory-not-empty', 'The root cannot be removed, only emptied.');
       else await removeEmpty(tx, id, key);
       return { status: 204 };
-    });
+    };
+    const changed = recursive ? 'all' : [];
+    await this.#finder.changing(domain, changed, () => this.#once(domain, idempotency, remove));
     if (recursive) await this.#purgeSome();
     this.#wake();
   }
 
   /** Removes directories with all below, as one operation; those that are not there are fine. @throws Problem not-a-directory */
   async removeDirectories(domain: DomainState, keys: string[], idempotency?: Idempotency): Promise<void> {
-    await this.#once(domain, idempotency, async (tx) => {
+    const remove = async (tx: Queryable) => {
       await lockDomain(tx, domain);
       // One may lie in another: it is looked up after that one went.
       for (const key of keys) {
@@ -215,7 +243,8 @@ export class Namespace {
         if (id !== undefined) await detachTree(tx, domain, id, pathOfDirectory(key));
       }
       return { status: 204 };
-    });
+    };
+    await this.#finder.changing(domain, 'all', () => this.#once(domain, idempotency, remove));
     await this.#purgeSome();
     this.#wake();
   }
@@ -267,13 +296,13 @@ export class Namespace {
     id: number,
     options: { to?: string; precondition?: Precondition },
   ): Promise<Answer> {
-    return withCopies(this.#db, this.#wake, () =>
+    const restore = () =>
       this.#db.transaction(async (tx) => {
         const { key, created } = await restoreVersion(tx, this.#state, domain, id, options);
         const [now] = (await findNow(tx, this.#state, [{ domainId: domain.id, key }])) as [Found];
         return { status: created ? 201 : 200, body: entryOf(now) };
-      }),
-    );
+      });
+    return withCopies(this.#db, this.#wake, () => this.#finder.changing(domain, 'all', restore));
   }
 
   /** Gives a version in the trash up. @throws Problem not-found */
@@ -285,4 +314,8 @@ export class Namespace {
   #once(domain: DomainState, idempotency: Idempotency | undefined, work: (tx: Queryable) => Promise<Answer>) {
     return this.#db.transaction((tx) => answerOnce(tx, domain, idempotency, () => work(tx)));
   }
+}
+
+function keysOf(uploads: Upload[]): string[] {
+  return uploads.map(({ key }) => key);
 }

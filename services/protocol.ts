@@ -6,6 +6,8 @@
 //   DELETE /devices/{dev}/blobs/{fid}         'delete'   204; 404 replica-missing
 //   POST   /devices/{dev}/blobs/{fid}/verify  'verify'   200 Verified; re-reads the bytes from the disk
 //   POST   /devices/{dev}/blobs/{fid}/copy    'copy'     CopyOrder -> 201 Receipt (200: was there, same bytes)
+//   POST   /devices/{dev}/copies              'copy-many' CopyManyOrder -> 200 CopiedMany
+//   GET    /devices/{dev}/contents            'read-many' 200 frames (storage-node/frames.ts)
 //   GET    /devices/{dev}/blobs?after=&limit= 'inventory' 200 Inventory
 // Tracker (needs `Authorization: Bearer <'node' ticket>`):
 //   POST   /v1/cluster/register    Registration -> Registered
@@ -50,6 +52,52 @@ export const CopyOrder = Type.Object(
   { ...strict, description: "Ticketed 'get' URLs of good replicas, tried in order" },
 );
 export type CopyOrder = Static<typeof CopyOrder>;
+
+/** Most blobs in one order; with keys of any length it still is a body that a node takes. */
+export const MANY_BLOBS = 128;
+/** Largest blob that is copied with others: it is held in memory. */
+export const MANY_BYTES = 1024 * 1024;
+
+export const CopyManyOrder = Type.Object(
+  {
+    sources: Type.Array(
+      Type.Object(
+        {
+          url: Type.String({ minLength: 1, description: "ticketed 'read-many' URL" }),
+          blobs: Type.Array(
+            Type.Object(
+              {
+                fid: Fid,
+                size: Type.Integer({ minimum: 0, maximum: MANY_BYTES }),
+                sha256: Sha256,
+                domain: Type.String(),
+                key: Type.String(),
+                class: Type.String(),
+              },
+              strict,
+            ),
+            { minItems: 1, maxItems: MANY_BLOBS },
+          ),
+        },
+        strict,
+      ),
+      { minItems: 1, maxItems: MANY_BLOBS },
+    ),
+  },
+  { ...strict, description: 'Each blob is pulled from the source that it stands under' },
+);
+export type CopyManyOrder = Static<typeof CopyManyOrder>;
+
+export const CopiedMany = Type.Object(
+  {
+    copied: Type.Array(Type.Object({ fid: Fid, at: Type.Integer() }, strict), {
+      description: "durably held, since `at` by the node's clock",
+    }),
+    failed: Type.Array(Type.Object({ fid: Fid, why: Type.String() }, strict)),
+  },
+  strict,
+);
+export type CopiedMany = Static<typeof CopiedMany>;
 
 export const Verified = Type.Object({ size: Bytes, sha256: Sha256 }, strict);
 export type Verified = Static<typeof Verified>;

@@ -58,6 +58,21 @@ export interface CopyTicket extends Expiring, Binding {
   sha256: string;
 }
 
+/** To read several small blobs in one answer. */
+export interface ReadManyTicket extends Expiring {
+  op: 'read-many';
+  dev: number;
+  blobs: [fid: number, size: number][];
+}
+
+/** To copy many small blobs to a device: those that the order names. */
+export interface CopyManyTicket extends Expiring {
+  op: 'copy-many';
+  dev: number;
+  /** SHA-256 of the order's JSON, hex. */
+  order: string;
+}
+
 export interface DeviceTicket extends Expiring {
   op: 'inventory';
   dev: number;
@@ -75,6 +90,8 @@ export type Ticket =
   | DeleteTicket
   | VerifyTicket
   | CopyTicket
+  | ReadManyTicket
+  | CopyManyTicket
   | DeviceTicket
   | NodeTicket;
 

@@ -12,7 +12,7 @@ import { reason } from './inspection.ts';
 import { reserve } from './upload.ts';
 
 /** The source, not our disk, is to blame: the next one may do better. */
-class SourceFailed extends Error {}
+export class SourceFailed extends Error {}
 
 /**
  * Stores the ticket's blob from the first source that yields it whole: 201 with a receipt, or 200 if it was there.
@@ -70,7 +70,8 @@ async function pull(node: NodeContext, device: Device, ticket: CopyTicket, sourc
   }
 }
 
-async function ask(node: NodeContext, source: string, id: string) {
+/** Asks a source for what its URL names. @throws SourceFailed */
+export async function ask(node: NodeContext, source: string, id: string) {
   try {
     const headers = { 'x-request-id': id };
     const answer = await fetchFrom(source, { dispatcher: node.agent, headers });
@@ -103,6 +104,6 @@ async function gathered(pieces: AsyncIterable<Buffer>): Promise<Buffer> {
 }
 
 /** A source as it may be shown: without its ticket. */
-function place(source: string): string {
+export function place(source: string): string {
   return URL.parse(source)?.host ?? 'a malformed URL';
 }

@@ -3,6 +3,7 @@ import { type Static, Type } from 'typebox';
 import type { Server } from '../services/http.ts';
 import {
   BlobPath,
+  CopyManyOrder,
   CopyOrder,
   DevicePath,
   type Inventory,
@@ -11,7 +12,9 @@ import {
 } from '../services/protocol.ts';
 import { type NodeContext, permit } from './context.ts';
 import { copy } from './copy.ts';
+import { copyMany } from './copy-many.ts';
 import { download } from './download.ts';
+import { readMany } from './read-many.ts';
 import { upload } from './upload.ts';
 
 const TicketQuery = Type.Object({ ticket: Type.Optional(Type.String()) }, { additionalProperties: false });
@@ -47,6 +50,12 @@ export function addRoutes(server: Server, node: NodeContext): void {
   server.post(`${BLOB}/copy`, { schema: { ...ofBlob, body: CopyOrder } }, (request, reply) =>
     copy(node, request, reply),
   );
+
+  const many = { params: DevicePath, querystring: TicketQuery };
+  server.post('/devices/:dev/copies', { schema: { ...many, body: CopyManyOrder } }, (request) =>
+    copyMany(node, request),
+  );
+  server.get('/devices/:dev/contents', { schema: many }, (request, reply) => readMany(node, request, reply));
 
   // What the bytes on the disk are; the caller compares. 404 replica-missing, 500 replica-corrupt (unreadable).
   server.post(`${BLOB}/verify`, { schema: ofBlob }, async (request): Promise<Verified> => {

@@ -1,10 +1,11 @@
 // Requests from the tracker to storage nodes: signs the ticket, keeps connections alive, and tells apart what a node
 // answered (a Problem) from a node that did not answer as it should (NodeUnreachable).
+import { hash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { Agent, type Dispatcher } from 'undici';
 import { formatDigest } from '../../services/digests.ts';
 import { type ProblemName, problemFrom } from '../../services/problems.ts';
-import type { Inventory, Verified } from '../../services/protocol.ts';
+import type { CopiedMany, CopyManyOrder, Inventory, Verified } from '../../services/protocol.ts';
 import type { Binding, GetTicket, Keyring, PutTicket, Receipt, Ticket } from '../../services/tickets.ts';
 import type { ClusterState, DeviceState } from '../cluster/state.ts';
 
@@ -18,6 +19,11 @@ export interface BlobRef {
   fid: number;
   size: number;
   sha256: string;
+}
+
+/** A blob, and what a storage node keeps beside it. */
+export interface BoundBlob extends BlobRef {
+  binding: Binding;
 }
 
 /** What requests to nodes ask of, and tell, the ClusterState. */
@@ -136,6 +142,49 @@ export class NodeClient {
       headersTimeout: ms,
     });
     return this.#receipt(device, fid, await this.#json(device, answer));
+  }
+
+  /**
+   * Orders `device` to pull many small blobs, each from the source that it stands under, and to store them durably.
+   * Answers with what became of each.
+   */
+  async copyMany(
+    device: DeviceState,
+    { sources, requestId, signal }: Common & { sources: { source: DeviceState; blobs: BoundBlob[] }[] },
+  ): Promise<CopiedMany> {
+    const bytes = sources.flatMap(({ blobs }) => blobs).reduce((sum, { size }) => sum + size, 0);
+    const ms = ANSWER_MS + bytes / SLOWEST_BYTES_A_MS;
+    const body = JSON.stringify({
+      sources: sources.map(({ source, blobs }) => ({
+        url: this.ticketUrl(source, {
+          op: 'read-many',
+          dev: source.id,
+          blobs: blobs.map(({ fid, size }): [number, number] => [fid, size]),
+          exp: this.#soon(),
+        }),
+        blobs: blobs.map(({ fid, size, sha256, binding }) => {
+          return { fid, size, sha256, domain: binding.domain, key: binding.key, class: binding.class };
+        }),
+      })),
+    } satisfies CopyManyOrder);
+    const ticket: Ticket = {
+      op: 'copy-many',
+      dev: device.id,
+      order: hash('sha256', body),
+      exp: this.#soon(),
+    };
+    const answer = await this.#request(
+      device,
+      'POST',
+      ticket,
+      { requestId, signal },
+      {
+        headers: { 'content-type': 'application/json' },
+        body,
+        headersTimeout: ms,
+      },
+    );
+    return (await this.#json(device, answer)) as CopiedMany;
   }
 
   /** Orders an unlink. `expiresAt`: until when the node may carry it out, in ms by the database's clock. */
@@ -257,6 +306,10 @@ function pathFor(ticket: Ticket): string {
   switch (ticket.op) {
     case 'inventory':
       return `/devices/${ticket.dev}/blobs`;
+    case 'read-many':
+      return `/devices/${ticket.dev}/contents`;
+    case 'copy-many':
+      return `/devices/${ticket.dev}/copies`;
     case 'verify':
     case 'copy':
       return `/devices/${ticket.dev}/blobs/${ticket.fid}/${ticket.op}`;

@@ -17,6 +17,8 @@ export interface ClusterOptions {
   env?: { tracker?: Record<string, string>; node?: Record<string, string> };
   /** URL of an empty database to use, instead of a fresh one on the shared server. */
   database?: string;
+  /** Directory to keep the devices in, instead of a temporary one. */
+  disks?: string;
 }
 
 // What takes minutes in service takes a second here.
@@ -73,8 +75,15 @@ export class NodePart extends Part {
   readonly host: string;
   readonly devices: { id: number; path: string }[];
 
-  constructor(host: string, port: number, root: string, ids: number[], env: Record<string, string>) {
-    const devices = ids.map((id) => ({ id, path: join(root, host, `dev${id}`) }));
+  constructor(
+    host: string,
+    port: number,
+    root: string,
+    ids: number[],
+    env: Record<string, string>,
+    disks = root,
+  ) {
+    const devices = ids.map((id) => ({ id, path: join(disks, host, `dev${id}`) }));
     for (const { path } of devices) mkdirSync(path, { recursive: true });
     const own = { CISTERN_HOST: host, CISTERN_DEVICES: devices.map(({ path }) => path).join(',') };
     super(host, port, 'storage-node/main.ts', root, { ...NODE_ENV, ...own, ...env });
@@ -203,7 +212,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
   const nodeEnv = { CISTERN_TRACKERS: trackerParts.map(({ url }) => url).join(','), ...env.node };
   const nodeParts = ports.slice(trackers).map((port, i) => {
     const ids = Array.from({ length: devices }, (_, d) => i * devices + d + 1);
-    return new NodePart(`h${i + 1}`, port, root, ids, nodeEnv);
+    return new NodePart(`h${i + 1}`, port, root, ids, nodeEnv, options.disks);
   });
   const cluster = new Cluster(root, database.url, database.drop, trackerParts, nodeParts);
   try {

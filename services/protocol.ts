@@ -9,9 +9,17 @@
 //   POST   /devices/{dev}/copies              'copy-many' CopyManyOrder -> 200 CopiedMany
 //   GET    /devices/{dev}/contents            'read-many' 200 frames (storage-node/frames.ts)
 //   GET    /devices/{dev}/blobs?after=&limit= 'inventory' 200 Inventory
+//   GET    /devices/{dev}/journal?after=      'journal'  200, a JournalEntry a line, in ascending order of fid
+//   POST   /devices/{dev}/check               'check'    204: the device takes writes again; 503 device-unavailable
+//   GET    /devices/{dev}/backups             'backup'   200 Backups
+//   PUT    /devices/{dev}/backups/{name}      'backup'   body: the bytes    201 Backup (200: was there, same bytes)
+//   GET    /devices/{dev}/backups/{name}      'backup'   200; cut off if the bytes are not what was stored
+//   DELETE /devices/{dev}/backups/{name}      'backup'   204; 404 not-found
+//   GET    /devices                           'devices'  200 array of DeviceReport
 // Tracker (needs `Authorization: Bearer <'node' ticket>`):
 //   POST   /v1/cluster/register    Registration -> Registered
 //   POST   /v1/cluster/heartbeat   Heartbeat -> HeartbeatAnswer
+//   POST   /v1/cluster/blobs       BlobQuestion -> BlobAnswer
 import { type Static, Type } from 'typebox';
 import { NAME_PATTERN } from './keys.ts';
 
@@ -122,6 +130,63 @@ export const Inventory = Type.Object(
 );
 export type Inventory = Static<typeof Inventory>;
 
+/** What a device has on record about one blob that it holds, from when it was stored (or from a later scrub). */
+export const JournalEntry = Type.Object(
+  {
+    fid: Fid,
+    /** Absent: stored before there was a journal, or its line was lost; and no tracker has told the name since. */
+    domain: Type.Optional(Type.String()),
+    key: Type.Optional(Type.String()),
+    class: Type.Optional(Type.String()),
+    size: Bytes,
+    sha256: Sha256,
+    at: Type.Integer({ description: 'milliseconds since the epoch, by the clock of the node' }),
+  },
+  strict,
+);
+export type JournalEntry = Static<typeof JournalEntry>;
+
+/** Something that trackers keep on devices beside the blobs: a dump of the database. */
+export const BACKUP_NAME = '^[a-z0-9][a-z0-9._-]{0,99}$';
+export const Backup = Type.Object(
+  {
+    name: Type.String({ pattern: BACKUP_NAME }),
+    size: Bytes,
+    sha256: Sha256,
+    at: Type.Integer({ description: 'when it was stored, milliseconds since the epoch' }),
+  },
+  strict,
+);
+export type Backup = Static<typeof Backup>;
+export const Backups = Type.Object({ backups: Type.Array(Backup) }, strict);
+export type Backups = Static<typeof Backups>;
+
+const Millis = Type.Integer({ minimum: 0, description: 'milliseconds since the epoch' });
+
+/** How far a device's scrub is: all of it is read again, pass by pass. */
+export const ScrubReport = Type.Object(
+  {
+    days: Type.Number({ description: 'a pass is made in so many days; 0: none' }),
+    began: Type.Union([Millis, Type.Null()], { description: 'when the present or last pass began' }),
+    completed: Type.Union([Millis, Type.Null()], { description: 'when a pass ended last' }),
+    position: Type.Union([Bytes, Type.Null()], {
+      description: 'the fid that the present pass has come to; null between passes',
+    }),
+    bytes: Type.Integer({ minimum: 0, description: 'read in the present or last pass' }),
+    blobs: Type.Integer({ minimum: 0, description: 'read in the present or last pass' }),
+    unverified: Type.Integer({
+      minimum: 0,
+      description: 'of these, blobs of which nobody could say what their bytes should be',
+    }),
+    found: Type.Integer({
+      minimum: 0,
+      description: 'bad replicas that scrubs have found on the device, ever',
+    }),
+  },
+  strict,
+);
+export type ScrubReport = Static<typeof ScrubReport>;
+
 /** What a node says of one device: `ok` serves and takes writes, `readonly` serves only, `out` does neither. */
 export const DeviceReport = Type.Object(
   {
@@ -136,6 +201,17 @@ export const DeviceReport = Type.Object(
     highestFid: Type.Integer({ minimum: 0 }),
     blobs: Type.Integer({ minimum: 0 }),
     errors: Type.Integer({ minimum: 0, description: 'read and write errors since the node started' }),
+    sequence: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        description:
+          'kept on the disk, and grows as it is written: a lower one than before is a disk set back',
+      }),
+    ),
+    quarantined: Type.Optional(
+      Type.Integer({ minimum: 0, description: 'bad replicas that are kept aside on the disk' }),
+    ),
+    scrub: Type.Optional(ScrubReport),
   },
   strict,
 );
@@ -208,3 +284,30 @@ export const HeartbeatAnswer = Type.Object(
   strict,
 );
 export type HeartbeatAnswer = Static<typeof HeartbeatAnswer>;
+
+/** A node asks what blobs that its device holds should be: their records are missing, or their bytes are others. */
+export const BlobQuestion = Type.Object(
+  { host: Type.String({ pattern: NAME_PATTERN }), fids: Type.Array(Fid, { maxItems: 1000 }) },
+  strict,
+);
+export const KnownBlob = Type.Object(
+  {
+    fid: Fid,
+    size: Bytes,
+    sha256: Sha256,
+    /** One of its names; absent if nothing names it any more. */
+    domain: Type.Optional(Type.String()),
+    key: Type.Optional(Type.String()),
+    class: Type.Optional(Type.String()),
+  },
+  strict,
+);
+export type KnownBlob = Static<typeof KnownBlob>;
+export const BlobAnswer = Type.Object(
+  {
+    blobs: Type.Array(KnownBlob, {
+      description: 'without those that the cluster does not know, or has given up',
+    }),
+  },
+  strict,
+);

@@ -73,9 +73,24 @@ export interface CopyManyTicket extends Expiring {
   order: string;
 }
 
+/** For what is about a device as a whole. */
 export interface DeviceTicket extends Expiring {
-  op: 'inventory';
+  op: 'inventory' | 'journal' | 'check';
   dev: number;
+}
+
+/** For a backup on a device, or for the list of them if none is named. */
+export interface BackupTicket extends Expiring {
+  op: 'backup';
+  dev: number;
+  name?: string;
+  /** Most bytes that may be stored; without it, none may. */
+  max?: number;
+}
+
+/** To ask a node which devices it has. */
+export interface DevicesTicket extends Expiring {
+  op: 'devices';
 }
 
 /** A storage node's own permission at the trackers: to register, and to send heartbeats. */
@@ -93,6 +108,8 @@ export type Ticket =
   | ReadManyTicket
   | CopyManyTicket
   | DeviceTicket
+  | BackupTicket
+  | DevicesTicket
   | NodeTicket;
 
 /** Clocks may differ by this much; it is added to every expiry when it is checked. */

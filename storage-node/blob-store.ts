@@ -10,7 +10,7 @@ export interface Content {
 }
 
 export interface PutOptions {
-  /** What the bytes are for; a layout may keep it beside them, so that names can be recovered from a disk. */
+  /** What the bytes are for; kept beside them, so that names can be recovered from a disk. */
   binding: Binding;
   /** Called when all bytes are there, before the blob exists; throws to refuse them. */
   accept(content: Content): void;
@@ -19,8 +19,8 @@ export interface PutOptions {
 /** A blob opened for reading. */
 export interface OpenBlob {
   size: number;
-  /** The bytes of a range, in pieces, each read as a whole while the one before is used. */
-  read(range: ByteRange): AsyncGenerator<Buffer>;
+  /** The bytes of a range, in pieces (of so many bytes), each read as a whole while the one before is used. */
+  read(range: ByteRange, piece?: number): AsyncGenerator<Buffer>;
   /** Must be called once no read is under way; may be called twice. */
   close(): void;
 }
@@ -60,7 +60,7 @@ export interface BlobStore {
   delete(fid: number): Promise<boolean>;
   /** Up to `limit` blobs with fids above `after`, ascending. */
   list(after: number, limit: number): Promise<ListedBlob[]>;
-  /** Reads all of it and says what it is. */
+  /** Reads all of it from the disk itself and says what it is. */
   verify(fid: number): Promise<Content>;
   /** Highest fid present, 0 if none. */
   highestFid(): Promise<number>;

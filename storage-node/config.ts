@@ -44,6 +44,21 @@ export const nodeSettings = Type.Object({
     maximum: 60,
     description: 'time between heartbeats',
   }),
+  CISTERN_SCRUB_DAYS: Type.Number({
+    default: 30,
+    minimum: 0,
+    description: 'all that the devices hold is read again once in so many days; 0: never',
+  }),
+  CISTERN_SCRUB_BYTES_PER_SECOND: Type.Integer({
+    default: 20 * 1024 ** 2,
+    minimum: 1,
+    description: 'most bytes that each device is read by the scrub in a second',
+  }),
+  CISTERN_QUARANTINE_DAYS: Type.Number({
+    default: 14,
+    minimum: 0,
+    description: 'how long bad replicas are kept aside on their device',
+  }),
   CISTERN_CACHE_BYTES: Type.Integer({
     default: 64 * 1024 ** 2,
     minimum: 0,

@@ -35,7 +35,7 @@ export interface NodeContext {
   agent: Agent;
 }
 
-type DeviceOp = Exclude<Ticket['op'], 'node'>;
+type DeviceOp = Exclude<Ticket['op'], 'node' | 'devices' | 'backup'>;
 
 /**
  * The request's ticket, if it permits `op` on the device and blob that the path names, and the device.
@@ -48,11 +48,14 @@ export function permit<Op extends DeviceOp>(node: NodeContext, op: Op, request: 
   if (named.dev !== dev || named.fid !== fid) {
     throw new Problem('ticket-refused', 'The ticket is for another blob or device.');
   }
+  return { ticket, device: deviceOf(node, dev) };
+}
+
+/** @throws Problem device-unavailable */
+export function deviceOf(node: NodeContext, dev: number): Device {
   const device = node.devices.get(dev);
-  if (device === undefined) {
-    throw new Problem('device-unavailable', `This node (${node.config.CISTERN_HOST}) has no device ${dev}.`);
-  }
-  return { ticket, device };
+  if (device !== undefined) return device;
+  throw new Problem('device-unavailable', `This node (${node.config.CISTERN_HOST}) has no device ${dev}.`);
 }
 
 /** The ticket of a download, as `permit` checks it, but its signature only once. */

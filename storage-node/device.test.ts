@@ -221,7 +221,16 @@ describe('a device', () => {
     const log = createLogger({ level: 'silent', service: 'test' });
     const findings = new Findings();
     const cluster = () => 'test-cluster';
-    const device = new Device({ id: 1, path: dev1(), reserve: 0, log, findings, cluster, onOut() {} });
+    const device = new Device({
+      id: 1,
+      path: dev1(),
+      reserve: 0,
+      log,
+      findings,
+      cluster,
+      onOut() {},
+      onGone() {},
+    });
     await device.look();
     expect(device.state.condition).toBe('ok');
     const failing = () => Promise.reject(Object.assign(new Error('i/o'), { code: 'EIO' }));
@@ -247,7 +256,15 @@ describe('a device', () => {
     try {
       const node = await start();
       expect((await node.put(1, small)).status).toBe(201);
-      allow(false);
+      // Mounting read-only has to wait until the journal's file is closed.
+      await until(() => {
+        try {
+          allow(false);
+          return true;
+        } catch {
+          return false;
+        }
+      });
       await until(() => last(1)?.condition === 'readonly');
       expect((await node.get(1, small)).status).toBe(200);
       expect((await node.put(2, small)).status).toBe(503);

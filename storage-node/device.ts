@@ -3,11 +3,18 @@
 import type { Logger } from '../services/logging.ts';
 import { Problem } from '../services/problems.ts';
 import type { DeviceReport, Registered } from '../services/protocol.ts';
-import type { BlobStore } from './blob-store.ts';
-import { FilesStore, WrongFilesystem } from './files-store.ts';
+import { BlobCount } from './blob-count.ts';
+import type { BlobStore, Content } from './blob-store.ts';
+import { DirectorySync } from './directory-sync.ts';
+import { FilesStore } from './files-store.ts';
 import type { Findings } from './findings.ts';
+import { type Ground, WrongFilesystem } from './ground.ts';
 import { GONE, inspect, reason, type State } from './inspection.ts';
+import { Journal } from './journal.ts';
 import { isBlank, writeMarker } from './marker.ts';
+import { Quarantine } from './quarantine.ts';
+import type { Scrub } from './scrub.ts';
+import { testDisk } from './self-test.ts';
 import { Space } from './space.ts';
 
 /** What the disk was asked: one blob's bytes, to keep or remove some, or which blobs there are. */
@@ -29,35 +36,46 @@ export interface DeviceOptions {
   cluster(): string | undefined;
   /** Called when the device goes out of service. */
   onOut(device: Device): void;
+  /** Called when a blob is not served any more because its replica is bad. */
+  onGone(fid: number): void;
 }
 
 export class Device {
   readonly id: number;
   readonly path: string;
   readonly store: BlobStore;
+  readonly ground: Ground;
+  readonly journal: Journal;
+  readonly quarantine: Quarantine;
   readonly space: Space;
+  /** Looks after the blobs, once the node runs. */
+  scrub: Scrub | undefined;
+  /** Requests that use the disk now. */
+  active = 0;
   /** Read and write errors since the start. */
   errors = 0;
   uuid: string | null = null;
   readonly #options: DeviceOptions;
+  readonly #count: BlobCount;
   #look: State = { condition: 'out', why: 'not looked at yet' };
   #looking: Promise<void> | undefined;
   #filesystem: number | undefined;
   #opened = '';
   #failure: string | undefined;
   #clock: string | undefined;
-  #registered: { uuid: string | null; out: boolean; verdict: Verdict } | undefined;
-  #highest = 0;
-  #blobs = 0;
-  #countedBefore = 0;
-  #counting = new AbortController();
+  #registered: { uuid: string | null; out: boolean; sequence: number; verdict: Verdict } | undefined;
   #logged = '';
 
   constructor(options: DeviceOptions) {
     this.#options = options;
     this.id = options.id;
     this.path = options.path;
-    this.store = new FilesStore(options.path, () => this.#filesystem);
+    const directories = new DirectorySync(options.path);
+    this.ground = { root: options.path, directories, filesystem: () => this.#filesystem };
+    this.journal = new Journal(this.ground, (error) => void this.explain('write', 0, error));
+    this.quarantine = new Quarantine(this.ground);
+    this.store = new FilesStore(this.ground, this.journal);
+    this.#count = new BlobCount(this.store, options.log);
     this.space = new Space(options.path, options.reserve);
   }
 
@@ -88,14 +106,19 @@ export class Device {
 
   /** True if the cluster has taken the disk that is there now into service. */
   get accepted(): boolean {
+    return this.#registered?.verdict.verdict === 'accepted' && this.uuid !== null && this.#isJudged;
+  }
+
+  /** The tracker has judged this disk, and it has not been set back since. */
+  get #isJudged(): boolean {
     const registered = this.#registered;
-    return registered?.verdict.verdict === 'accepted' && this.uuid !== null && registered.uuid === this.uuid;
+    return registered?.uuid === this.uuid && this.journal.sequence.value >= registered.sequence;
   }
 
   /** True if the tracker has not judged the disk as it is now. */
   get needsRegistration(): boolean {
     const registered = this.#registered;
-    if (registered === undefined || registered.uuid !== this.uuid) return true;
+    if (registered === undefined || !this.#isJudged) return true;
     return registered.out && this.#look.condition !== 'out';
   }
 
@@ -112,9 +135,12 @@ export class Device {
       ...(why === undefined ? {} : { why }),
       total: this.space.total,
       free: Math.max(0, this.space.free),
-      highestFid: this.#highest,
-      blobs: Math.max(0, this.#blobs),
+      highestFid: this.#count.highest,
+      blobs: this.#count.blobs,
       errors: this.errors,
+      sequence: this.journal.sequence.value,
+      quarantined: this.quarantine.count,
+      ...(this.scrub === undefined ? {} : { scrub: this.scrub.report }),
     };
   }
 
@@ -143,33 +169,21 @@ export class Device {
     if (this.#look.condition === 'out') this.#opened = '';
   }
 
-  /** Once for each disk that appears: removes left-overs, finds the highest fid, begins to count. */
+  /** Once for each disk that appears: removes left-overs, finds out what it holds. */
   async #open(writable: boolean): Promise<void> {
     const identity = `${this.uuid} ${this.#filesystem} ${writable}`;
     if (this.#opened === identity) return;
+    await this.journal.open();
+    await this.quarantine.open();
     if (writable) await this.store.open();
-    this.#highest = await this.store.highestFid();
-    this.#counting.abort();
-    this.#counting = new AbortController();
-    this.#blobs = 0;
-    this.#countedBefore = 0;
-    this.store
-      .count((blobs, before) => {
-        this.#blobs += blobs;
-        this.#countedBefore = before;
-      }, this.#counting.signal)
-      .then(() => {
-        this.#countedBefore = Number.POSITIVE_INFINITY;
-      })
-      .catch((error) =>
-        this.#options.log.warn({ device: this.id, why: reason(error) }, 'blobs were not counted'),
-      );
+    await this.#count.open(this.id);
     this.#opened = identity;
   }
 
   /** Notes what the tracker says of the disk as it was in `report`. */
   judged(report: DeviceReport, verdict: Verdict): void {
-    this.#registered = { uuid: report.uuid, out: report.condition === 'out', verdict };
+    const { uuid, condition, sequence = 0 } = report;
+    this.#registered = { uuid, out: condition === 'out', sequence, verdict };
     this.#noticeChange();
   }
 
@@ -186,14 +200,59 @@ export class Device {
     this.#noticeChange();
   }
 
-  /** Counts a blob that was stored or removed. Those in directories not counted yet will be. */
+  /** Counts a blob that was stored or removed. */
   changed(fid: number, by: 1 | -1): void {
-    if (by === 1) this.#highest = Math.max(this.#highest, fid);
-    if (fid < this.#countedBefore) this.#blobs += by;
+    this.#count.changed(fid, by);
   }
 
-  stop(): void {
-    this.#counting.abort();
+  /** A blob was put aside. */
+  gone(fid: number): void {
+    this.changed(fid, -1);
+    this.#options.onGone(fid);
+  }
+
+  /**
+   * What a blob's bytes on the disk are. One that was put aside comes back if it is right after all.
+   * @throws Problem replica-missing, replica-corrupt, device-unavailable
+   */
+  verify(fid: number): Promise<Content> {
+    return this.attempt('read', fid, async () => {
+      try {
+        return await this.store.verify(fid);
+      } catch (error) {
+        const writable = this.state.condition === 'ok';
+        const back = writable ? await this.quarantine.giveBack(fid) : undefined;
+        if (back === undefined) throw error;
+        this.changed(fid, 1);
+        // Makes its record anew.
+        this.doubt(fid);
+        return back;
+      }
+    });
+  }
+
+  /**
+   * Tries the disk, at an operator's word. If it keeps what is written to it, a former failure is forgotten.
+   * @throws Problem device-unavailable
+   */
+  async check(): Promise<void> {
+    this.assertReadable();
+    await this.attempt('write', 0, () => testDisk(this.ground));
+    this.ground.directories.recover();
+    this.#failure = undefined;
+    await this.look();
+  }
+
+  /** The disk's copy of a blob is doubtful: it is looked at soon, and put aside if it is bad. */
+  doubt(fid: number): void {
+    this.scrub?.soon(fid);
+  }
+
+  /** Ends what runs in the background; what was written is durable then. */
+  async stop(): Promise<void> {
+    this.#count.stop();
+    await this.scrub?.stop();
+    await this.journal.close().catch((error: unknown) => this.explain('write', 0, error));
   }
 
   /**
@@ -201,10 +260,13 @@ export class Device {
    * @throws Problem device-unavailable, replica-missing, replica-corrupt (unreadable), insufficient-storage
    */
   async attempt<T>(kind: DiskUse, fid: number, action: () => Promise<T>): Promise<T> {
+    this.active++;
     try {
       return await action();
     } catch (error) {
       throw await this.explain(kind, fid, error);
+    } finally {
+      this.active--;
     }
   }
 
@@ -226,10 +288,11 @@ export class Device {
     this.#options.log.error({ device: this.id, fid, code }, `the disk failed to ${kind}`);
     if (kind === 'read') {
       this.#options.findings.add(this.id, fid, 'unreadable');
+      this.doubt(fid);
       return new Problem('replica-corrupt', `Device ${this.id} cannot read blob ${fid} (${code}).`);
     }
     if (kind === 'list') return this.#unavailable(`its directories cannot be read (${code})`);
-    this.#failure = `a write failed (${code}); check the disk, then restart the node`;
+    this.#failure = `a write failed (${code}); look at the disk, then: cistern device check ${this.id}`;
     this.#noticeChange();
     return this.#unavailable(this.#failure);
   }
@@ -239,8 +302,11 @@ export class Device {
     const problem = await this.missing(fid);
     if (problem.problem === 'device-unavailable') return problem;
     if (kind !== 'read') return this.#unavailable('a directory vanished while it was in use; try again');
-    this.#options.findings.add(this.id, fid, 'missing');
-    return problem;
+    const aside = this.quarantine.has(fid);
+    this.#options.findings.add(this.id, fid, aside ? 'corrupt' : 'missing');
+    return aside
+      ? new Problem('replica-corrupt', `Device ${this.id} has put blob ${fid} aside: it was bad.`)
+      : problem;
   }
 
   /** The answer for a blob that has no file: only a disk that is known to be the right one may say 404. */

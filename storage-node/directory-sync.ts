@@ -48,6 +48,12 @@ export class DirectorySync {
     this.#trusted.clear();
   }
 
+  /** Tries fsync again after it failed: somebody has looked at the disk and found it well. */
+  recover(): void {
+    this.#broken = undefined;
+    this.distrust();
+  }
+
   async #make(directory: string): Promise<void> {
     const parent = dirname(directory);
     if (parent !== '.') await this.ensure(parent);

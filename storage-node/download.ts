@@ -1,5 +1,6 @@
 // GET and HEAD of a blob. Small blobs are read and verified whole before the first byte is sent, and kept in memory;
-// large ones are verified while they are sent, with the last piece kept back until the digest is known to be right.
+// large ones are verified while they are sent, with the last piece kept back until the digest is known to be right; and
+// their ranges block by block.
 import { createHash, hash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { evaluateConditions, rangeApplies } from '../services/conditions.ts';
@@ -9,6 +10,7 @@ import { Problem } from '../services/problems.ts';
 import { answerRanges, type ByteRange, rangeNotSatisfiable, selectRanges } from '../services/ranges.ts';
 import type { GetTicket } from '../services/tickets.ts';
 import type { OpenBlob } from './blob-store.ts';
+import { BLOCK, blockIsRight } from './checksums.ts';
 import { type NodeContext, permitGet } from './context.ts';
 import type { Device } from './device.ts';
 
@@ -97,16 +99,21 @@ async function sendLarge(
 ) {
   const blob = await openLarge(wanted);
   const { size } = wanted.ticket;
+  wanted.device.active++;
+  const done = () => {
+    wanted.device.active--;
+    blob.close();
+  };
   if (ranges === undefined) {
-    const body = stream(counted(wanted, verified(wanted, blob))).once('close', blob.close);
+    const body = stream(counted(wanted, verified(wanted, blob))).once('close', done);
     return reply.headers({ ...headers, 'content-length': String(size) }).send(body);
   }
   const answer = answerRanges(ranges, size, headers['content-type']);
-  const parts = answer.body((range) => explained(wanted, blob.read(range)));
+  const parts = answer.body((range) => checkedRange(wanted, blob, range));
   return reply
     .code(206)
     .headers({ ...headers, ...answer.headers })
-    .send(stream(counted(wanted, parts)).once('close', blob.close));
+    .send(stream(counted(wanted, parts)).once('close', done));
 }
 
 async function assertThere(wanted: Wanted): Promise<void> {
@@ -136,6 +143,35 @@ async function* verified(wanted: Wanted, blob: OpenBlob): AsyncGenerator<Buffer>
   if (held !== undefined) yield held;
 }
 
+/**
+ * The bytes of a range. Each block that it touches is read whole, and nothing of it is sent unless its checksum is right.
+ * A blob of an older version has no checksums yet: its range is sent as it is, and the scrub looks at the blob soon.
+ */
+async function* checkedRange(
+  wanted: Wanted,
+  blob: OpenBlob,
+  { start, end }: ByteRange,
+): AsyncGenerator<Buffer> {
+  const { device, ticket } = wanted;
+  const table = await device.journal.checksums(ticket.fid, ticket.sha256).catch(() => undefined);
+  if (table === undefined) {
+    device.doubt(ticket.fid);
+    yield* explained(wanted, blob.read({ start, end }));
+    return;
+  }
+  let block = Math.floor(start / BLOCK);
+  const blocks = {
+    start: block * BLOCK,
+    end: Math.min(blob.size, (Math.floor(end / BLOCK) + 1) * BLOCK) - 1,
+  };
+  for await (const bytes of explained(wanted, blob.read(blocks, BLOCK))) {
+    if (!blockIsRight(table, block, bytes)) throw corrupt(wanted);
+    const offset = block * BLOCK;
+    yield bytes.subarray(Math.max(0, start - offset), Math.min(bytes.length, end + 1 - offset));
+    block++;
+  }
+}
+
 /** The same pieces; an error of the disk becomes a finding on its way. */
 async function* explained({ device, ticket }: Wanted, pieces: AsyncIterable<Buffer>) {
   try {
@@ -160,6 +196,7 @@ function stream(pieces: AsyncIterable<Uint8Array>): Readable {
 function corrupt({ node, device, ticket }: Wanted): Problem {
   const { fid } = ticket;
   node.findings.add(device.id, fid, 'corrupt');
+  device.doubt(fid);
   node.log.error({ device: device.id, fid }, 'a replica does not match its digest');
   return new Problem(
     'replica-corrupt',

@@ -20,6 +20,16 @@ export function blobPath(fid: number): string {
   return `${blobDirectory(fid)}/${pad(fid)}.fid`;
 }
 
+/** The first fid of the directory that a fid's file is in. */
+export function leafOf(fid: number): number {
+  return fid - (fid % FIDS_A_DIRECTORY);
+}
+
+/** `journal/0/000/012.log`: where the lines about a directory's blobs stand. */
+export function journalPath(fid: number): string {
+  return `journal/${blobDirectory(fid)}.log`;
+}
+
 /** One directory of blobs: its path relative to the device, and the first fid that belongs in it. */
 export interface Leaf {
   directory: string;

@@ -4,7 +4,14 @@ import { Value } from 'typebox/value';
 import { request } from 'undici';
 import { delay } from '../services/lifecycle.ts';
 import { problemFrom } from '../services/problems.ts';
-import { type Heartbeat, HeartbeatAnswer, Registered, type Registration } from '../services/protocol.ts';
+import {
+  BlobAnswer,
+  type Heartbeat,
+  HeartbeatAnswer,
+  type KnownBlob,
+  Registered,
+  type Registration,
+} from '../services/protocol.ts';
 import type { NodeContext } from './context.ts';
 import type { Device } from './device.ts';
 import { reason } from './inspection.ts';
@@ -14,7 +21,7 @@ const ANSWER_MS = 5_000;
 /** A node whose clock is off by more takes no writes: tickets expire by it. */
 const CLOCK_TOLERANCE_MS = 5_000;
 /** Devices that were refused are offered again this often, since an operator may have mended what was wrong. */
-const OFFER_AGAIN_MS = 30_000;
+const OFFER_AGAIN_MS = 5_000;
 /** Until the first registration, trackers are tried again this soon. */
 const EAGER_MS = 250;
 
@@ -43,6 +50,12 @@ export class Membership {
   async stop(): Promise<void> {
     this.#ended.abort();
     await this.#running;
+  }
+
+  /** What the cluster knows of these blobs. Fails if no tracker answers. */
+  async describe(fids: number[]): Promise<KnownBlob[]> {
+    const question = { host: this.#node.config.CISTERN_HOST, fids };
+    return (await this.#post('/v1/cluster/blobs', question, BlobAnswer)).blobs;
   }
 
   async #run(): Promise<void> {

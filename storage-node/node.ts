@@ -8,6 +8,7 @@ import { ConfigError } from '../services/config.ts';
 import { createServer } from '../services/http.ts';
 import type { Logger } from '../services/logging.ts';
 import { createMetrics } from '../services/metrics.ts';
+import type { ScrubReport } from '../services/protocol.ts';
 import { Keyring } from '../services/tickets.ts';
 import { BlobCache } from './blob-cache.ts';
 import type { NodeConfig } from './config.ts';
@@ -16,6 +17,7 @@ import { Device } from './device.ts';
 import { Findings } from './findings.ts';
 import { Membership } from './membership.ts';
 import { addRoutes } from './routes.ts';
+import { Scrub } from './scrub.ts';
 
 /** Another node or a tracker that stands still for this long is given up. */
 const PEER_STALL_MS = 10_000;
@@ -57,7 +59,8 @@ export async function startNode(config: NodeConfig, log: Logger): Promise<Storag
     const reserve = config.CISTERN_RESERVE_BYTES;
     const cluster = () => membership?.cluster;
     const onOut = () => cache.dropDevice(id);
-    node.devices.set(id, new Device({ id, path, reserve, log, findings, cluster, onOut }));
+    const onGone = (fid: number) => cache.drop(id, fid);
+    node.devices.set(id, new Device({ id, path, reserve, log, findings, cluster, onOut, onGone }));
   }
   await Promise.all([...node.devices.values()].map((device) => device.look()));
   refuseTwins(node);
@@ -75,6 +78,7 @@ export async function startNode(config: NodeConfig, log: Logger): Promise<Storag
   const url = config.CISTERN_URL ?? urlOf(server.server.address() as AddressInfo);
   membership = new Membership(node, url);
   membership.start();
+  startScrubs(node, membership);
   log.info({ url, devices: config.devices.map(({ id }) => id) }, 'listening');
 
   return {
@@ -84,10 +88,25 @@ export async function startNode(config: NodeConfig, log: Logger): Promise<Storag
       await server.close();
       clearTimeout(cut);
       await membership.stop();
-      for (const device of node.devices.values()) device.stop();
+      await Promise.all([...node.devices.values()].map((device) => device.stop()));
       await node.agent.destroy();
     },
   };
+}
+
+function startScrubs({ config, log, findings, devices }: NodeContext, membership: Membership): void {
+  for (const device of devices.values()) {
+    device.scrub = new Scrub({
+      device,
+      findings,
+      log,
+      days: config.CISTERN_SCRUB_DAYS,
+      bytesPerSecond: config.CISTERN_SCRUB_BYTES_PER_SECOND,
+      quarantineDays: config.CISTERN_QUARANTINE_DAYS,
+      describe: (fids) => membership.describe(fids),
+    });
+    device.scrub.start();
+  }
 }
 
 function urlOf({ address, family, port }: AddressInfo): string {
@@ -128,6 +147,20 @@ function addGauges({ devices, cache }: NodeContext, registry: Registry): void {
   ofDevice('cistern_device_free_bytes', 'Space left for uploads', (device) => device.report().free);
   ofDevice('cistern_device_blobs', 'Blobs on the device', (device) => device.report().blobs);
   ofDevice('cistern_device_errors', 'Read and write errors since the start', (device) => device.errors);
+  ofDevice(
+    'cistern_device_quarantined',
+    'Bad replicas that are kept aside',
+    (device) => device.quarantine.count,
+  );
+  const ofScrub = (name: string, help: string, value: (scrub: ScrubReport) => number) =>
+    ofDevice(name, help, ({ scrub }) => (scrub === undefined ? 0 : value(scrub.report)));
+  ofScrub('cistern_scrub_bytes', 'Bytes that the present or last pass has read', ({ bytes }) => bytes);
+  ofScrub('cistern_scrub_found', 'Bad replicas that scrubs have found, ever', ({ found }) => found);
+  ofScrub(
+    'cistern_scrub_completed_seconds',
+    'When the last pass ended, seconds since the epoch; 0: none has yet',
+    ({ completed }) => (completed ?? 0) / 1000,
+  );
   new Gauge({
     name: 'cistern_device_condition',
     help: '1 for the condition that the device is in',

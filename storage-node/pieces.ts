@@ -80,9 +80,13 @@ export async function writeFully(fd: number, bytes: Buffer): Promise<void> {
 }
 
 /** The bytes of a range of an open file. The caller closes it when the generator has ended. */
-export async function* readPieces(fd: number, { start, end }: ByteRange): AsyncGenerator<Buffer> {
+export async function* readPieces(
+  fd: number,
+  { start, end }: ByteRange,
+  piece = PIECE,
+): AsyncGenerator<Buffer> {
   const readAt = async (position: number): Promise<Buffer> => {
-    const wanted = Math.min(PIECE, end + 1 - position);
+    const wanted = Math.min(piece, end + 1 - position);
     const buffer = Buffer.allocUnsafeSlow(wanted);
     const { bytesRead } = await readAsync(fd, buffer, 0, wanted, position);
     if (bytesRead !== wanted) throw new Error('the file became shorter while it was read');
@@ -91,11 +95,11 @@ export async function* readPieces(fd: number, { start, end }: ByteRange): AsyncG
   let ahead: Promise<Buffer> | undefined = start <= end ? readAt(start) : undefined;
   try {
     for (let position = start; ahead !== undefined; ) {
-      const piece: Buffer = await ahead;
-      position += piece.length;
+      const bytes: Buffer = await ahead;
+      position += bytes.length;
       ahead = position <= end ? readAt(position) : undefined;
       ahead?.catch(() => {});
-      yield piece;
+      yield bytes;
     }
   } finally {
     // The file may only be closed when nothing reads it any more.

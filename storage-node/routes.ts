@@ -6,14 +6,17 @@ import {
   CopyManyOrder,
   CopyOrder,
   DevicePath,
+  type DeviceReport,
   type Inventory,
   InventoryQuery,
   type Verified,
 } from '../services/protocol.ts';
+import { addBackupRoutes } from './backups.ts';
 import { type NodeContext, permit } from './context.ts';
 import { copy } from './copy.ts';
 import { copyMany } from './copy-many.ts';
 import { download } from './download.ts';
+import { JournalQuery, sendJournal } from './journal-route.ts';
 import { readMany } from './read-many.ts';
 import { upload } from './upload.ts';
 
@@ -22,6 +25,18 @@ const BLOB = '/devices/:dev/blobs/:fid';
 const ofBlob = { params: BlobPath, querystring: TicketQuery };
 
 export function addRoutes(server: Server, node: NodeContext): void {
+  addBackupRoutes(server, node);
+  // All devices of this node: what a restore begins with, when there is no database that could tell.
+  server.get(
+    '/devices',
+    { schema: { querystring: TicketQuery } },
+    async (request): Promise<DeviceReport[]> => {
+      node.keyring.check('devices', (request.query as Static<typeof TicketQuery>).ticket);
+      await Promise.all([...node.devices.values()].map((device) => device.look()));
+      return [...node.devices.values()].map((device) => device.report());
+    },
+  );
+
   server.register(async (uploads) => {
     // The body is a stream of bytes whatever its Content-Type says; `upload` reads it.
     uploads.removeAllContentTypeParsers();
@@ -62,8 +77,25 @@ export function addRoutes(server: Server, node: NodeContext): void {
     const { ticket, device } = permit(node, 'verify', request);
     device.assertReadable();
     node.cache.drop(device.id, ticket.fid);
-    return await device.attempt('read', ticket.fid, () => device.store.verify(ticket.fid));
+    return await device.verify(ticket.fid);
   });
+
+  server.get(
+    '/devices/:dev/journal',
+    { schema: { params: DevicePath, querystring: JournalQuery } },
+    (request, reply) => sendJournal(node, request, reply),
+  );
+
+  // An operator has looked at the disk: it is tried, and takes writes again if it is well.
+  server.post(
+    '/devices/:dev/check',
+    { schema: { params: DevicePath, querystring: TicketQuery } },
+    async (request, reply) => {
+      const { device } = permit(node, 'check', request);
+      await device.check();
+      return reply.code(204).send();
+    },
+  );
 
   // Blobs in ascending order of fid; `next` is absent at the end.
   const ofDevice = { params: DevicePath, querystring: InventoryQuery };

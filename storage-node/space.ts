@@ -15,8 +15,8 @@ export class Space {
   readonly #path: string;
   readonly #reserve: number;
   #available = 0;
-  /** Written since `#available` was asked for. */
-  #used = 0;
+  /** Bytes written since `#available` was asked for. */
+  #written = 0;
   #pending = 0;
 
   constructor(path: string, reserve: number) {
@@ -26,7 +26,12 @@ export class Space {
 
   /** Bytes that further writes may fill; below 0 when the reserve is touched. */
   get free(): number {
-    return this.#available - this.#reserve - this.#used - this.#pending;
+    return this.#available - this.#reserve - this.#written - this.#pending;
+  }
+
+  /** Bytes that are not available, to whatever they belong. */
+  get used(): number {
+    return this.total - this.#available + this.#written;
   }
 
   /** Asks the file system anew. */
@@ -34,7 +39,7 @@ export class Space {
     const { bavail, blocks, bsize } = await statfs(this.#path);
     this.#available = bavail * bsize;
     this.total = blocks * bsize;
-    this.#used = 0;
+    this.#written = 0;
   }
 
   /** Sets `bytes` aside; undefined if there is not so much. */
@@ -48,7 +53,7 @@ export class Space {
         const taken = Math.min(count, left);
         left -= taken;
         this.#pending -= taken;
-        this.#used += taken;
+        this.#written += taken;
       },
       release: () => {
         this.#pending -= left;

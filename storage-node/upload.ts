@@ -80,7 +80,8 @@ async function gatherAndForward(request: FastifyRequest, length: number, forward
   return body;
 }
 
-function refuseMismatch({ sha256 }: Content, expected: string | undefined): void {
+/** @throws Problem digest-mismatch */
+export function refuseMismatch({ sha256 }: Content, expected: string | undefined): void {
   if (expected === undefined || expected === sha256) return;
   throw new Problem(
     'digest-mismatch',

@@ -21,6 +21,9 @@ export interface BlobRef {
   sha256: string;
 }
 
+/** What a device holds durably. */
+export type Content = Omit<BlobRef, 'fid'>;
+
 /** A blob, and what a storage node keeps beside it. */
 export interface BoundBlob extends BlobRef {
   binding: Binding;
@@ -82,8 +85,8 @@ export class NodeClient {
     const headers: Record<string, string> = {};
     if (sha256 !== undefined) headers['repr-digest'] = formatDigest(sha256);
     if (order.length !== undefined) headers['content-length'] = String(order.length);
-    const ticket: PutTicket = { op: 'put', dev: device.id, fid, max, ...binding, exp: this.#soon() };
-    const answer = await this.#request(device, 'PUT', ticket, order, {
+    const ticket: PutTicket = { op: 'put', dev: device.id, fid, max, ...binding, exp: this.soon() };
+    const answer = await this.request(device, 'PUT', ticket, order, {
       headers,
       body,
       headersTimeout: order.timeoutMs ?? ANSWER_MS,
@@ -101,7 +104,7 @@ export class NodeClient {
     options: BlobRef & Common & { range?: { start: number; end: number } | undefined },
   ): Promise<{ body: Readable }> {
     const { range } = options;
-    const answer = await this.#request(device, 'GET', this.#getTicket(device, options), options, {
+    const answer = await this.request(device, 'GET', this.#getTicket(device, options), options, {
       headers: range === undefined ? {} : { range: `bytes=${range.start}-${range.end}` },
     });
     const length = range === undefined ? options.size : range.end - range.start + 1;
@@ -130,13 +133,13 @@ export class NodeClient {
   ): Promise<Receipt> {
     const { fid, size, sha256, binding, sources } = order;
     const ms = ANSWER_MS + size / SLOWEST_BYTES_A_MS;
-    const exp = this.#soon();
+    const exp = this.soon();
     const ticket: Ticket = { op: 'copy', dev: device.id, fid, size, sha256, ...binding, exp };
     // The last source may be asked only after all others have failed slowly.
     const urls = sources.map((source) =>
       this.ticketUrl(source, { ...this.#getTicket(source, order), exp: exp + ms }),
     );
-    const answer = await this.#request(device, 'POST', ticket, order, {
+    const answer = await this.request(device, 'POST', ticket, order, {
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ sources: urls }),
       headersTimeout: ms,
@@ -194,7 +197,7 @@ export class NodeClient {
   ): Promise<'removed' | 'absent'> {
     const ticket: Ticket = { op: 'delete', dev: device.id, fid: order.fid, exp: order.expiresAt };
     try {
-      const answer = await this.#request(device, 'DELETE', ticket, order);
+      const answer = await this.request(device, 'DELETE', ticket, order);
       await answer.body.dump();
       return 'removed';
     } catch (error) {
@@ -208,20 +211,27 @@ export class NodeClient {
     device: DeviceState,
     order: { fid: number; size?: number | undefined } & Common,
   ): Promise<Verified> {
-    const ticket: Ticket = { op: 'verify', dev: device.id, fid: order.fid, exp: this.#soon() };
+    const ticket: Ticket = { op: 'verify', dev: device.id, fid: order.fid, exp: this.soon() };
     const ms = order.size === undefined ? LONGEST_VERIFY_MS : ANSWER_MS + order.size / SLOWEST_BYTES_A_MS;
-    const answer = await this.#request(device, 'POST', ticket, order, { headersTimeout: ms });
+    const answer = await this.request(device, 'POST', ticket, order, { headersTimeout: ms });
     return (await this.#json(device, answer)) as Verified;
   }
 
   /** One page of what the device holds, by fid. */
   async inventory(device: DeviceState, page: { after: number; limit: number } & Common): Promise<Inventory> {
-    const ticket: Ticket = { op: 'inventory', dev: device.id, exp: this.#soon() };
-    const answer = await this.#request(device, 'GET', ticket, page, {
+    const ticket: Ticket = { op: 'inventory', dev: device.id, exp: this.soon() };
+    const answer = await this.request(device, 'GET', ticket, page, {
       query: `&after=${page.after}&limit=${page.limit}`,
       headersTimeout: 60_000,
     });
     return (await this.#json(device, answer)) as Inventory;
+  }
+
+  /** Has the node try a disk that failed a write; it takes writes again if it is well. @throws Problem device-unavailable */
+  async check(device: DeviceState): Promise<void> {
+    const ticket: Ticket = { op: 'check', dev: device.id, exp: this.soon() };
+    const answer = await this.request(device, 'POST', ticket, {}, { headersTimeout: 60_000 });
+    await answer.body.dump();
   }
 
   /** The absolute URL at which this ticket is honoured: for redirects, direct uploads and copy orders. */
@@ -233,16 +243,17 @@ export class NodeClient {
     await this.#agent.destroy();
   }
 
-  #soon(): number {
+  /** When a ticket for a request of our own ends. */
+  soon(): number {
     return this.#state.now() + OWN_TICKET_MS;
   }
 
   #getTicket(device: DeviceState, { fid, size, sha256 }: BlobRef): GetTicket {
-    return { op: 'get', dev: device.id, fid, size, sha256, exp: this.#soon() };
+    return { op: 'get', dev: device.id, fid, size, sha256, exp: this.soon() };
   }
 
   /** Sends one request; resolves with a good answer's head, throws for anything else. */
-  async #request(
+  async request(
     device: DeviceState,
     method: Dispatcher.HttpMethod,
     ticket: Ticket,
@@ -313,6 +324,13 @@ function pathFor(ticket: Ticket): string {
     case 'verify':
     case 'copy':
       return `/devices/${ticket.dev}/blobs/${ticket.fid}/${ticket.op}`;
+    case 'journal':
+    case 'check':
+      return `/devices/${ticket.dev}/${ticket.op}`;
+    case 'backup':
+      return `/devices/${ticket.dev}/backups${ticket.name === undefined ? '' : `/${ticket.name}`}`;
+    case 'devices':
+      return '/devices';
     case 'node':
       throw new TypeError('a node ticket is for trackers');
     default:

@@ -4,6 +4,7 @@ import { requireTokens } from './api/auth.ts';
 import { classRoutes } from './api/classes.ts';
 import { clusterRoutes } from './api/cluster.ts';
 import { copyMoveRoutes } from './api/copy-move.ts';
+import { deviceCareRoutes } from './api/device-care.ts';
 import { deviceRoutes } from './api/devices.ts';
 import { directoryRoutes } from './api/directories.ts';
 import { domainRoutes } from './api/domains.ts';
@@ -34,6 +35,7 @@ const routes = [
   tokenRoutes,
   hostRoutes,
   deviceRoutes,
+  deviceCareRoutes,
   statusRoutes,
   repairRoutes,
   fsckRoutes,

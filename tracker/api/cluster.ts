@@ -3,6 +3,8 @@
 import type { FastifyRequest, Server } from '../../services/http.ts';
 import { Problem } from '../../services/problems.ts';
 import {
+  BlobAnswer,
+  BlobQuestion,
   type Finding,
   Heartbeat,
   HeartbeatAnswer,
@@ -10,6 +12,7 @@ import {
   Registration,
 } from '../../services/protocol.ts';
 import { register, saveBeat } from '../cluster/registration.ts';
+import { describeBlobs } from '../replication/describe.ts';
 import type { Tracker } from '../tracker.ts';
 import { bearerToken } from './auth.ts';
 import { problems } from './openapi.ts';
@@ -58,6 +61,24 @@ export function clusterRoutes(server: Server, tracker: Tracker): void {
       if (clock === undefined) return { cluster: state.clusterId, register: true, clock: state.now() };
       void takeFindings(tracker, beat.host, beat.findings);
       return { cluster: state.clusterId, register: false, clock };
+    },
+  );
+
+  server.post(
+    '/v1/cluster/blobs',
+    {
+      schema: {
+        tags,
+        security,
+        summary: 'A storage node asks what blobs that it holds should be',
+        body: BlobQuestion,
+        response: { 200: BlobAnswer, ...problems('invalid-request', 'ticket-refused') },
+      },
+    },
+    async (request) => {
+      const { host, fids } = request.body;
+      checkTicket(tracker, request, host);
+      return { blobs: await describeBlobs(db, fids) };
     },
   );
 }

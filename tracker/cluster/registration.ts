@@ -3,6 +3,7 @@
 import { Problem } from '../../services/problems.ts';
 import type { DeviceReport, Heartbeat, Registered, Registration } from '../../services/protocol.ts';
 import type { Database, Queryable, Statement } from '../database/database.ts';
+import { keepSequences, saveSequences, whySetBack } from './sequences.ts';
 
 const hostAtUrl: Statement = {
   name: 'host-at-url',
@@ -21,8 +22,8 @@ const lockDevices: Statement = {
   text: `SELECT d.id, d.uuid, d.host_id AS "hostId", h.name AS host,
       EXISTS (SELECT FROM heartbeats b, jsonb_array_elements(b.reports) r WHERE b.host_id = d.host_id
         AND b.at >= now() - make_interval(secs => $2) AND r->>'uuid' = d.uuid::text AND r->>'condition' <> 'out'
-      ) AS "servedThere"
-    FROM devices d JOIN hosts h ON h.id = d.host_id
+      ) AS "servedThere", s.sequence
+    FROM devices d JOIN hosts h ON h.id = d.host_id LEFT JOIN device_sequences s ON s.device_id = d.id
     WHERE d.id = ANY ($1) ORDER BY d.id FOR UPDATE OF d`,
 };
 const deviceByUuid: Statement = {
@@ -44,7 +45,8 @@ const saveReports: Statement = {
 };
 const saveHeartbeat: Statement = {
   name: 'save-heartbeat',
-  text: `INSERT INTO heartbeats (host_id, at, clock_offset_ms, highest_fid, reports)
+  text: `WITH sequences AS (${saveSequences('$5::jsonb', "r.condition <> 'out'")})
+    INSERT INTO heartbeats (host_id, at, clock_offset_ms, highest_fid, reports)
     SELECT id, clock_timestamp(), $3::bigint - (extract(epoch FROM clock_timestamp()) * 1000)::bigint, $4, $5
     FROM hosts WHERE name = $1 AND session = $2
     ON CONFLICT (host_id) DO UPDATE SET at = excluded.at, clock_offset_ms = excluded.clock_offset_ms,
@@ -59,6 +61,8 @@ interface KnownDevice {
   host: string;
   /** Its host reports it in service at this moment. */
   servedThere: boolean;
+  /** How far its disk had come when it was seen last. */
+  sequence: number | null;
 }
 
 type Verdict = Registered['devices'][number];
@@ -91,6 +95,8 @@ export async function register(
     );
     const verdicts: Verdict[] = [];
     for (const report of devices) verdicts.push(await judge(tx, hostId, report, known.get(report.id)));
+    const accepted = verdicts.flatMap(({ id, verdict }) => (verdict === 'accepted' ? [id] : []));
+    await keepSequences(tx, devices, accepted);
     await tx.query(saveReports, [hostId, highestFid(devices), JSON.stringify(devices)]);
     return verdicts;
   });
@@ -100,7 +106,7 @@ export async function register(
 async function judge(
   tx: Queryable,
   hostId: number,
-  { id, uuid }: DeviceReport,
+  { id, uuid, sequence }: DeviceReport,
   known: KnownDevice | undefined,
 ): Promise<Verdict> {
   const refuse = (why: string): Verdict => ({ id, verdict: 'refused', why });
@@ -115,6 +121,7 @@ async function judge(
   if (uuid.toLowerCase() !== known.uuid) {
     return refuse(`device ${id} is another disk (uuid ${known.uuid}): give a new disk a new number`);
   }
+  if (sequence !== undefined && sequence < (known.sequence ?? 0)) return refuse(whySetBack(id));
   if (known.hostId !== hostId) {
     if (known.servedThere) return refuse(`host ${known.host} serves this disk now: is it a clone?`);
     await tx.query(moveDevice, [id, hostId]);

@@ -163,7 +163,7 @@ export class NodeClient {
           op: 'read-many',
           dev: source.id,
           blobs: blobs.map(({ fid, size }): [number, number] => [fid, size]),
-          exp: this.#soon(),
+          exp: this.soon(),
         }),
         blobs: blobs.map(({ fid, size, sha256, binding }) => {
           return { fid, size, sha256, domain: binding.domain, key: binding.key, class: binding.class };
@@ -174,9 +174,9 @@ export class NodeClient {
       op: 'copy-many',
       dev: device.id,
       order: hash('sha256', body),
-      exp: this.#soon(),
+      exp: this.soon(),
     };
-    const answer = await this.#request(
+    const answer = await this.request(
       device,
       'POST',
       ticket,

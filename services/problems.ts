@@ -36,6 +36,7 @@ const table = {
   'no-good-replica': [503, 'No good copy of the file can be reached'],
   'device-unavailable': [503, 'The device is not in service'],
   'database-unavailable': [503, 'The database cannot be reached'],
+  'domain-busy': [503, 'The domain is being rewound'],
   'too-few-devices': [503, 'Too few devices are available to store the file safely'],
   'shutting-down': [503, 'The service is shutting down'],
   'insufficient-storage': [507, 'There is not enough free space'],

@@ -14,6 +14,7 @@ import { hostRoutes } from './api/hosts.ts';
 import { multipartRoutes } from './api/multipart.ts';
 import { describeApi } from './api/openapi.ts';
 import { repairRoutes } from './api/repair.ts';
+import { rewindRoutes } from './api/rewinds.ts';
 import { statRoutes } from './api/stat.ts';
 import { statusRoutes } from './api/status.ts';
 import { tokenRoutes } from './api/tokens.ts';
@@ -31,6 +32,7 @@ const routes = [
   statRoutes,
   trashRoutes,
   domainRoutes,
+  rewindRoutes,
   classRoutes,
   tokenRoutes,
   hostRoutes,

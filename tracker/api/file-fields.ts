@@ -34,13 +34,18 @@ export function validContentType(type: string): string {
 
 /** An ISO 8601 time with its zone. @throws Problem invalid-request */
 export function parseMtime(text: string): Date {
+  return new Date(validTime(text, 'mtime'));
+}
+
+/** Checks an ISO 8601 time with its zone; `what` it is. @throws Problem invalid-request */
+export function validTime(text: string, what: string): string {
   const form = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$/;
   const time = form.test(text) ? Date.parse(text) : Number.NaN;
   // At the ends of the four-digit years a zone can lead out of them, and such a time could not be shown again.
-  if (time >= EARLIEST && time <= LATEST) return new Date(time);
+  if (time >= EARLIEST && time <= LATEST) return text;
   throw new Problem(
     'invalid-request',
-    'The mtime must be an ISO 8601 time with a zone: 2026-11-23T10:00:00Z.',
+    `The ${what} must be an ISO 8601 time with a zone: 2026-11-23T10:00:00Z.`,
   );
 }
 

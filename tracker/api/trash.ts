@@ -8,6 +8,7 @@ import { parsePrecondition } from '../namespace/preconditions.ts';
 import type { FileEntry as FileEntryJson } from '../namespace/types.ts';
 import type { Tracker } from '../tracker.ts';
 import { authorize } from './auth.ts';
+import { validTime } from './file-fields.ts';
 import { problems } from './openapi.ts';
 import { DomainPath, FileEntry, Meta, PageQuery, strict, WriteHeaders } from './schemas.ts';
 
@@ -22,8 +23,11 @@ const Version = Type.Object(
     class: Type.String(),
     meta: Meta,
     fid: Type.Integer(),
-    reason: Type.Union([Type.Literal('deleted'), Type.Literal('replaced')]),
-    at: Type.String({ format: 'date-time', description: 'when it was deleted or replaced' }),
+    reason: Type.Union([Type.Literal('deleted'), Type.Literal('replaced'), Type.Literal('rewound')]),
+    at: Type.String({
+      format: 'date-time',
+      description: 'when it was deleted, replaced or removed by a rewind',
+    }),
   },
   strict,
 );
@@ -109,6 +113,38 @@ export function trashRoutes(server: Server, tracker: Tracker): void {
       await authorize(tracker, request, { scope: 'write', domain, keys: [await versionKey(domain, id)] });
       await namespace.purgeVersion(domain, id);
       return reply.code(204).send(null);
+    },
+  );
+
+  server.delete(
+    '/v1/domains/:domain/trash',
+    {
+      schema: {
+        tags,
+        summary: 'Give up a page of versions, by key: repeat with `cursor` until there is no `next`',
+        params: DomainPath,
+        querystring: Type.Object(
+          {
+            prefix: Type.String({ default: '', maxLength: 1024 }),
+            before: Type.Optional(
+              Type.String({ description: 'only what came into the trash before (RFC 3339)' }),
+            ),
+            ...PageQuery,
+          },
+          strict,
+        ),
+        response: {
+          200: Type.Object({ purged: Type.Integer(), next: Type.Optional(Type.String()) }, strict),
+          ...problems('invalid-request', 'invalid-cursor', 'domain-not-found'),
+        },
+      },
+    },
+    async (request) => {
+      const domain = await state.domain(request.params.domain);
+      const { before, ...page } = request.query;
+      await authorize(tracker, request, { scope: 'write', domain, keys: [page.prefix] });
+      const time = before === undefined ? {} : { before: validTime(before, 'before') };
+      return namespace.purgeVersions(domain, { ...page, ...time });
     },
   );
 

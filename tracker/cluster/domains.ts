@@ -22,9 +22,11 @@ export async function createDomain(db: Queryable, name: string, trashDays: numbe
   }
 }
 
+// What was older than the former number of days is gone, and does not come back with a larger one.
 const updateTrashDays: Statement = {
   name: 'update-trash-days',
-  text: 'UPDATE domains SET trash_days = $2 WHERE id = $1 AND dropped IS NULL',
+  text: `UPDATE domains SET trash_days = $2, known_since = greatest(known_since, now() - trash_days * interval '1 day')
+    WHERE id = $1 AND dropped IS NULL`,
 };
 
 /** @throws Problem domain-not-found */

@@ -13,6 +13,8 @@ export type Outcome =
   | 'repeated-created'
   | 'repeated-replaced'
   | 'void'
+  /** The domain is being rewound, or was just now: the same statement, sent again, sees what is there then. */
+  | 'busy'
   | 'no-directory'
   | 'no-class'
   | 'too-few-hosts'
@@ -20,6 +22,8 @@ export type Outcome =
   | 'conflict';
 
 // Why this is correct, in the order of docs/consistency.md:
+// - each domain is entered before anything is looked up for it (namespace/enter.ts). A rewind that ended after this
+//   statement's snapshot was taken is told by `rewound`, since the snapshot may show directories of before.
 // - blobs is inserted without ON CONFLICT. A fid that a concurrent statement commits or burns raises 23505, everything
 //   is rolled back, and the second run finds the fid in the ledger. So a fid is committed or burned, never both.
 // - ON CONFLICT on names sees the newest version of the row, not this statement's snapshot: exclusive uploads
@@ -31,20 +35,24 @@ export type Outcome =
 // - xmax is 0 exactly for rows that this statement inserted rather than updated.
 const commitUploads: Statement = {
   name: 'commit-uploads',
-  text: `WITH item AS MATERIALIZED (
-      SELECT q.*, d.id AS dir_id, c.copies, c.min_copies, known.state AS known, known.created AS known_created,
+  text: `WITH entered AS MATERIALIZED (
+      SELECT m.id, enter_domain(m.id, m.rewound) AS now FROM domains m WHERE m.id = ANY ($1::int[])
+    ), item AS MATERIALIZED (
+      SELECT q.*, e.now IS NOT FALSE AS entered, d.id AS dir_id, c.copies, c.min_copies, known.state AS known,
+        known.created AS known_created,
         (SELECT count(DISTINCT v.host_id) FROM devices v
           WHERE v.id = ANY (string_to_array(q.devices, ',')::int[]) AND v.state <> 'dead') AS hosts
       FROM unnest($1::int[], $2::text[], $3::text[], $4::bigint[], $5::int[], $6::text[], $7::timestamptz[],
           $8::jsonb[], $9::bigint[], $10::bytea[], $11::text[], $12::int[])
         AS q (domain_id, path, name, fid, class_id, content_type, mtime, meta, size, sha256, devices, i)
+      LEFT JOIN entered e ON e.id = q.domain_id
       LEFT JOIN dirs d ON d.domain_id = q.domain_id AND d.path = q.path
       LEFT JOIN classes c ON c.id = q.class_id AND c.domain_id = q.domain_id
       LEFT JOIN blobs known ON known.fid = q.fid
     ), named AS (
       INSERT INTO names (dir_id, name, fid, class_id, content_type, mtime, meta)
       SELECT dir_id, name, fid, class_id, content_type, coalesce(mtime, now()), meta FROM item
-      WHERE known IS NULL AND dir_id IS NOT NULL AND hosts >= min_copies
+      WHERE entered AND known IS NULL AND dir_id IS NOT NULL AND hosts >= min_copies
       ORDER BY dir_id, name
       ON CONFLICT (dir_id, name) DO UPDATE SET fid = excluded.fid, class_id = excluded.class_id,
         content_type = excluded.content_type, mtime = excluded.mtime, meta = excluded.meta
@@ -65,6 +73,7 @@ const commitUploads: Statement = {
         WHEN n.fid IS NOT NULL THEN CASE WHEN n.created THEN 'created' ELSE 'replaced' END
         WHEN i.known = 'void' THEN 'void'
         WHEN i.known IS NOT NULL THEN CASE WHEN i.known_created THEN 'repeated-created' ELSE 'repeated-replaced' END
+        WHEN NOT i.entered THEN 'busy'
         WHEN i.min_copies IS NULL THEN 'no-class'
         WHEN i.hosts < i.min_copies THEN 'too-few-hosts'
         WHEN i.dir_id IS NULL THEN 'no-directory'

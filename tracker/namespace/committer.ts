@@ -15,13 +15,11 @@ import {
 } from '../database/database.ts';
 import { type CommitResult, commitNow, problemOf } from './commit.ts';
 import { ensureDirectory } from './directories.ts';
+import { domainBusy, inDomain, PATIENCE_MS } from './enter.ts';
 import { findNow } from './find.ts';
 import { isDirectory, lockTarget } from './names.ts';
 import { preconditionFailed } from './preconditions.ts';
 import { type Committed, entryOf, type Upload } from './types.ts';
-
-// How long a commit goes on asking after the database went away, before its client is told 503.
-const PATIENCE_MS = 8_000;
 
 const findInLedger: Statement = { name: 'find-in-ledger', text: 'SELECT fid FROM blobs WHERE fid = $1' };
 
@@ -47,13 +45,15 @@ export class Committer {
       try {
         const result =
           upload.precondition?.ifMatch !== undefined
-            ? await this.#db.transaction((tx) => this.#commitMatching(tx, upload))
+            ? await inDomain(this.#db, upload.domain, (tx) => this.#commitMatching(tx, upload))
             : await this.#batcher.add(upload);
         failPoint('tracker-committed');
         const committed = await this.#settle(this.#db, upload, result);
         if (committed !== undefined) return committed;
       } catch (error) {
-        if (!isUnavailable(error) || Date.now() > deadline) throw error;
+        // The database went away, and the outcome may be unknown; or the domain is being rewound.
+        const busy = error instanceof Problem && error.problem === 'domain-busy';
+        if (!(busy || isUnavailable(error)) || Date.now() > deadline) throw error;
         await new Promise((resolve) => setTimeout(resolve, 100));
       }
     }
@@ -125,9 +125,13 @@ export class Committer {
         };
       }
       case 'no-directory':
-        await this.#db.transaction((tx) => ensureDirectory(tx, upload.domain, splitKey(upload.key).path));
+        await inDomain(this.#db, upload.domain, (tx) =>
+          ensureDirectory(tx, upload.domain, splitKey(upload.key).path),
+        );
         failPoint('tracker-directories-made');
         return undefined;
+      case 'busy':
+        throw domainBusy(upload.domain);
       case 'conflict': {
         const [now] = await findNow(db, this.#state, [{ domainId: upload.domain.id, key: upload.key }]);
         if (now?.kind === 'directory') throw isDirectory(upload.key);

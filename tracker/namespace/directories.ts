@@ -4,9 +4,15 @@ import { Problem } from '../../services/problems.ts';
 import type { DomainState } from '../cluster/state.ts';
 import type { Queryable, Statement } from '../database/database.ts';
 
+// The first lock also sets the time of this transaction's changes (schema, history): changes of the tree follow each
+// other in the order in which they got it, which need not be the one in which they began.
 const lockDomainRow: Statement = {
   name: 'lock-domain',
-  text: 'SELECT id FROM domains WHERE id = $1 AND dropped IS NULL FOR NO KEY UPDATE',
+  text: `WITH locked AS MATERIALIZED (
+      SELECT id FROM domains WHERE id = $1 AND dropped IS NULL FOR NO KEY UPDATE
+    )
+    SELECT id, set_config('cistern.at',
+      coalesce(nullif(current_setting('cistern.at', true), ''), clock_timestamp()::text), true) FROM locked`,
 };
 const findDirs: Statement = {
   name: 'find-dirs',
@@ -106,6 +112,12 @@ const detachBelow: Statement = {
   text: `UPDATE dirs SET path = '/' || $2::bigint || '/' || path
     WHERE domain_id = $1 AND path >= $3 AND path < $4`,
 };
+// The root has no name whose history could tell which directory it was.
+const rememberRoot: Statement = {
+  name: 'remember-root',
+  text: `INSERT INTO history (domain_id, dir_id, name, child_id, mtime, since, until)
+    SELECT id, 0, '', $2, created, '-infinity', writing_at() FROM domains WHERE id = $1 AND trash_days > 0`,
+};
 const detachAll: Statement = {
   name: 'detach-all',
   text: `UPDATE dirs SET path = '/' || $2::bigint || '/' || path
@@ -138,6 +150,7 @@ export async function detachTree(
   path: string,
 ): Promise<void> {
   if (path === '') {
+    await tx.query(rememberRoot, [domain.id, id]);
     await tx.query(detachAll, [domain.id, id]);
     await tx.query(insertDir, [domain.id, '']);
     return;

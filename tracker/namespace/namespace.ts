@@ -15,13 +15,15 @@ import {
   removeEmpty,
   requireDirectory,
 } from './directories.ts';
+import { inDomain } from './enter.ts';
 import { Finder, findNow, type ReadName, type StaleReads } from './find.ts';
 import { answerOnce, firstAnswer } from './idempotency.ts';
 import { listAllBelow, listOneLevel, type Page } from './list.ts';
 import { type Change, changeFile, removeFile } from './names.ts';
 import { purgeDetached } from './purge.ts';
 import { copyDirectory, copyFile, moveDirectory, moveFile, type Relocation } from './relocate.ts';
-import { keyOfVersion, listTrash, purgeVersion, restoreVersion } from './trash.ts';
+import { type RewindWish, rewind, rewindsOf } from './rewind.ts';
+import { keyOfVersion, listTrash, purgeVersion, purgeVersions, restoreVersion } from './trash.ts';
 import {
   type Answer,
   type Committed,
@@ -94,9 +96,11 @@ export class Namespace {
 
   /** Names several uploads in one transaction: all of them or none. Problems as for commit. */
   async commitAll(uploads: Upload[]): Promise<Committed[]> {
-    const commit = () => this.#db.transaction((tx) => this.#committer.commitAll(tx, uploads));
     const [first] = uploads;
-    return first === undefined ? [] : this.#finder.changing(first.domain, keysOf(uploads), commit);
+    if (first === undefined) return [];
+    const { domain } = first;
+    const commit = () => inDomain(this.#db, domain, (tx) => this.#committer.commitAll(tx, uploads));
+    return this.#finder.changing(domain, keysOf(uploads), commit);
   }
 
   /**
@@ -110,7 +114,7 @@ export class Namespace {
     answer: (committed: Committed[]) => Answer,
   ): Promise<{ answer: Answer; repeated: boolean }> {
     const commit = () =>
-      this.#db.transaction(async (tx) => {
+      inDomain(this.#db, domain, async (tx) => {
         let repeated = true;
         const given = await answerOnce(tx, domain, idempotency, async () => {
           repeated = false;
@@ -161,7 +165,7 @@ export class Namespace {
   ): Promise<FileEntry> {
     const patch = async (tx: Queryable) =>
       entryOf(await changeFile(tx, this.#state, { domain, key, precondition }, change));
-    return this.#finder.changing(domain, [key], () => this.#db.transaction(patch));
+    return this.#finder.changing(domain, [key], () => inDomain(this.#db, domain, patch));
   }
 
   /** Copies or moves a file or a directory. @returns 201, or 200 if a file was replaced, and the entry at `to` */
@@ -297,12 +301,26 @@ export class Namespace {
     options: { to?: string; precondition?: Precondition },
   ): Promise<Answer> {
     const restore = () =>
-      this.#db.transaction(async (tx) => {
+      inDomain(this.#db, domain, async (tx) => {
         const { key, created } = await restoreVersion(tx, this.#state, domain, id, options);
         const [now] = (await findNow(tx, this.#state, [{ domainId: domain.id, key }])) as [Found];
         return { status: created ? 201 : 200, body: entryOf(now) };
       });
     return withCopies(this.#db, this.#wake, () => this.#finder.changing(domain, 'all', restore));
+  }
+
+  /** Makes all names of a domain what they were at a time (rewind.ts). @returns 200 with a RewindAnswer */
+  async rewind(domain: DomainState, wish: RewindWish, idempotency?: Idempotency): Promise<Answer> {
+    const answer = await this.#finder.changing(domain, 'all', () =>
+      rewind(this.#db, domain, wish, idempotency),
+    );
+    this.#wake();
+    return answer;
+  }
+
+  /** How far back a domain can be rewound, and what rewinds there were. */
+  rewinds(domain: DomainState): ReturnType<typeof rewindsOf> {
+    return rewindsOf(this.#db, domain);
   }
 
   /** Gives a version in the trash up. @throws Problem not-found */
@@ -311,8 +329,15 @@ export class Namespace {
     this.#wake();
   }
 
+  /** Gives up a page of the versions in the trash (trash.ts). */
+  async purgeVersions(domain: DomainState, options: Parameters<typeof purgeVersions>[2]) {
+    const purged = await purgeVersions(this.#db, domain, options);
+    this.#wake();
+    return purged;
+  }
+
   #once(domain: DomainState, idempotency: Idempotency | undefined, work: (tx: Queryable) => Promise<Answer>) {
-    return this.#db.transaction((tx) => answerOnce(tx, domain, idempotency, () => work(tx)));
+    return inDomain(this.#db, domain, (tx) => answerOnce(tx, domain, idempotency, () => work(tx)));
   }
 }
 

@@ -21,7 +21,7 @@ export interface TrashedVersion {
   class: string;
   meta: Meta;
   fid: number;
-  reason: 'deleted' | 'replaced';
+  reason: 'deleted' | 'replaced' | 'rewound';
   at: string;
 }
 
@@ -34,7 +34,7 @@ interface TrashRow {
   content_type: string;
   mtime: Date;
   meta: Meta | null;
-  reason: 'deleted' | 'replaced';
+  reason: 'deleted' | 'replaced' | 'rewound';
   at: Date;
   size: number;
   sha256: string;
@@ -127,6 +127,42 @@ const versionKey: Statement = {
 export async function purgeVersion(db: Queryable, domain: DomainState, id: number): Promise<void> {
   const purged = await db.count(deleteVersion, [domain.id, id]);
   if (purged === 0) throw new Problem('not-found', `There is no version ${id} in the trash.`);
+}
+
+// A page is looked at by key, and what fits is deleted: a batch costs its page, whatever of it is left.
+const purgePage: Statement = {
+  name: 'trash-purge-page',
+  text: `WITH page AS MATERIALIZED (
+      SELECT id, key, at FROM trash
+      WHERE domain_id = $1 AND key >= $2 AND (key, id) > ($3, $4::bigint) AND starts_with(key, $2)
+      ORDER BY key, id LIMIT $5
+    ), purged AS (
+      DELETE FROM trash WHERE id = ANY (ARRAY(SELECT id FROM page WHERE at < coalesce($6::timestamptz, 'infinity')))
+      RETURNING id
+    )
+    SELECT (SELECT count(*) FROM purged)::int AS purged, (SELECT count(*) FROM page)::int AS looked, last.key, last.id
+    FROM (SELECT 1) one LEFT JOIN LATERAL (SELECT key, id FROM page ORDER BY key DESC, id DESC LIMIT 1) last ON true`,
+};
+
+/**
+ * Gives up the versions of one page: of keys that begin with `prefix`, that came into the trash before `before` (all, if
+ * absent). Their bytes are reaped later.
+ * @returns how many, and where to go on; without `next` that was all
+ */
+export async function purgeVersions(
+  db: Queryable,
+  domain: DomainState,
+  options: { prefix: string; before?: string; limit: number; cursor?: string },
+): Promise<{ purged: number; next?: string }> {
+  const { prefix, before = null, limit, cursor } = options;
+  const [key, id] = cursor === undefined ? ['', 0] : readCursor(cursor, 2);
+  const values = [domain.id, prefix, key, idFrom(id), limit, before];
+  const [page] = await db.query<{ purged: number; looked: number; key: string; id: number }>(
+    purgePage,
+    values,
+  );
+  const { purged, looked, ...last } = page as NonNullable<typeof page>;
+  return looked < limit ? { purged } : { purged, next: makeCursor([last.key, last.id]) };
 }
 
 function versionOf(row: TrashRow): TrashedVersion {

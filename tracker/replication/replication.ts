@@ -9,7 +9,7 @@ import { failPoint } from '../../services/fail-points.ts';
 import type { HttpMetrics } from '../../services/metrics.ts';
 import { purgeDetached } from '../namespace/purge.ts';
 import { walkDeadDevice } from './dead.ts';
-import { emptyTrash, forgetAnswers } from './expiry.ts';
+import { emptyTrash, forgetAnswers, forgetHistory } from './expiry.ts';
 import { type FindingKind, reportBad } from './findings.ts';
 import { Loop } from './loop.ts';
 import { createMeters } from './meters.ts';
@@ -186,7 +186,12 @@ export class Replication {
 
   async #expire(): Promise<boolean> {
     const { db } = this.#parts;
-    const more = [await emptyTrash(db), await forgetAnswers(db), await forgetTombstones(db)];
+    const more = [
+      await emptyTrash(db),
+      await forgetHistory(db),
+      await forgetAnswers(db),
+      await forgetTombstones(db),
+    ];
     return more.includes(true);
   }
 

@@ -8,7 +8,9 @@ use Drupal\Component\Utility\UrlHelper;
 use Drupal\Core\StringTranslation\StringTranslationTrait;
 
 /**
- * cistern://, for sites that want only some fields in the store. Public, at /cistern/files/.
+ * The scheme cistern://, for sites that want only some fields in the store.
+ *
+ * Public, at /cistern/files/.
  */
 class CisternStream extends RemoteStream {
 

@@ -13,10 +13,13 @@ use Symfony\Component\HttpFoundation\Response;
 use Symfony\Component\HttpKernel\HttpKernelInterface;
 
 /**
- * Serves public files where they always were, /sites/default/files/..., on any web server that hands missing files to
- * Drupal. Before the page cache: a file that was stored a moment ago is there.
+ * Serves public files where they always were: /sites/default/files/...
  *
- * A miss goes on to Drupal, which makes image derivatives or answers 404. An outage is 503, never 404.
+ * This works on any web server that hands missing files to Drupal. It comes
+ * before the page cache: a file that was stored a moment ago is there.
+ *
+ * A miss goes on to Drupal, which makes image derivatives or answers 404. An
+ * outage is 503, never 404.
  */
 final class FileMiddleware implements HttpKernelInterface {
 
@@ -31,7 +34,10 @@ final class FileMiddleware implements HttpKernelInterface {
   private const TRY_AGAIN = 2.0;
 
   /**
-   * CSS and JavaScript that Drupal aggregates: on each web head's own disk, though at the address of public files.
+   * CSS and JavaScript that Drupal aggregates.
+   *
+   * They are on each web head's own disk, though at the address of public
+   * files.
    */
   private const AGGREGATE = '~^public/(?:css|js)/(?:css|js)_[\w-]+\.(?:css|js)$~';
 
@@ -40,6 +46,9 @@ final class FileMiddleware implements HttpKernelInterface {
    */
   private const PRIVATE_PATH = '/system/files/';
 
+  /**
+   * Makes the answers.
+   */
   private readonly FileResponder $responder;
 
   public function __construct(private readonly HttpKernelInterface $next, private readonly Store $store) {
@@ -87,7 +96,8 @@ final class FileMiddleware implements HttpKernelInterface {
     if ($derivative) {
       $this->store->recent->begin($key, $public);
     }
-    // Drupal changes the request on its way; a second attempt needs it as it was.
+    // Drupal changes the request on its way; a second attempt needs it as it
+    // was.
     $pristine = clone $request;
     $response = $this->next->handle($request, self::MAIN_REQUEST, $catch);
     if ($derivative && $this->isBeingMade($response)) {
@@ -113,7 +123,7 @@ final class FileMiddleware implements HttpKernelInterface {
   }
 
   /**
-   * Waits, for a time, until the request that makes an image derivative has made it.
+   * Waits, for a time, until another request has made an image derivative.
    */
   private function waitForDerivative(Response $response, Request $request, string $key, bool $public, bool $catch): Response {
     $end = microtime(TRUE) + $this->store->options->derivativeWait();
@@ -132,7 +142,8 @@ final class FileMiddleware implements HttpKernelInterface {
         return $this->serve($request, $key) ?? $response;
       }
       if ($made || microtime(TRUE) > $try) {
-        // Drupal checks access to a private one, or takes the place of a maker that has gone.
+        // Drupal checks access to a private one, or takes the place of a maker
+        // that has gone.
         $try = microtime(TRUE) + self::TRY_AGAIN;
         $response = $this->next->handle(clone $request, self::MAIN_REQUEST, $catch);
       }

@@ -15,8 +15,10 @@ use Symfony\Component\HttpFoundation\Response;
 use Symfony\Component\HttpFoundation\StreamedResponse;
 
 /**
- * HTTP answers that carry files: conditions, ranges and caching after RFC 9110 and 9111, and what keeps a file that
- * somebody uploaded from acting as a page of the site.
+ * HTTP answers that carry files.
+ *
+ * Conditions, ranges and caching after RFC 9110 and 9111, and what keeps a file
+ * that somebody uploaded from acting as a page of the site.
  */
 final class FileResponder {
 
@@ -42,7 +44,9 @@ final class FileResponder {
   public function __construct(private readonly Store $store) {}
 
   /**
-   * The answer to a GET or HEAD request for a key; NULL if there is no file that may be served.
+   * The answer to a GET or HEAD request for a key.
+   *
+   * NULL if there is no file that may be served.
    *
    * @throws \Cistern\Exception\CisternException
    *   If it cannot be told.
@@ -62,7 +66,9 @@ final class FileResponder {
   }
 
   /**
-   * Secures an answer of Drupal's that carries a file of the store, and lets nginx send it where that is set up.
+   * Secures an answer of Drupal's that carries a file of the store.
+   *
+   * Lets nginx send it where that is set up.
    */
   public function finish(BinaryFileResponse $response): Response {
     $uri = $response->getFile()->getPathname();
@@ -135,7 +141,9 @@ final class FileResponder {
   }
 
   /**
-   * Sends bytes as they come. If they end early, so does the answer: its length tells the client.
+   * Sends bytes as they come.
+   *
+   * If they end early, so does the answer: its length tells the client.
    */
   private function send(ReadStream $stream, int $length): void {
     try {
@@ -148,7 +156,10 @@ final class FileResponder {
     }
     catch (\Exception $e) {
       // Drupal would print an error page into the file.
-      Store::log('error', "The file '{key}' was cut off after it was begun: {why}", ['key' => $stream->entry->key, 'why' => $e->getMessage()]);
+      Store::log('error', "The file '{key}' was cut off after it was begun: {why}", [
+        'key' => $stream->entry->key,
+        'why' => $e->getMessage(),
+      ]);
     }
     finally {
       $stream->close();
@@ -162,7 +173,8 @@ final class FileResponder {
    *   By name.
    */
   private function headers(Request $request, Entry $entry): array {
-    // The address of a derivative holds a token, and core gave these a year too.
+    // The address of a derivative holds a token, and core gave these a year
+    // too.
     $derivative = $request->query->has('itok') && preg_match('~^[^/]+/styles/~', $entry->key);
     $age = $derivative ? self::YEAR : $this->store->options->maxAge();
     $response = new Response('', 200, ['Content-Type' => $entry->contentType ?: 'application/octet-stream']);
@@ -188,8 +200,10 @@ final class FileResponder {
   }
 
   /**
-   * Whether the client has this version (RFC 9110, 13.1). A date must be exactly the file's: an older file may have
-   * been moved over a newer one.
+   * Whether the client has this version (RFC 9110, 13.1).
+   *
+   * A date must be exactly the file's: an older file may have been moved over a
+   * newer one.
    *
    * @param \Symfony\Component\HttpFoundation\Request $request
    *   The request.
@@ -216,7 +230,8 @@ final class FileResponder {
    *   The file's.
    *
    * @return array{int, int}|null
-   *   NULL for the whole file, which several ranges get too; the first after the last if there is no such range.
+   *   NULL for the whole file, which several ranges get too; the first after
+   *   the last if there is no such range.
    */
   private function range(Request $request, array $headers, int $size): ?array {
     $condition = $request->headers->get('If-Range');

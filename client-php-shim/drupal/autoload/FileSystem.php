@@ -18,14 +18,17 @@ use Drupal\Core\StreamWrapper\StreamWrapperManager;
 use Drupal\Core\StreamWrapper\StreamWrapperManagerInterface;
 
 /**
- * Core's file_system service, with files in Cistern handled by operations of the store.
+ * Core's file_system service, with files in Cistern handled by the store.
  *
- * PHP's own functions cannot do it: copy(), fclose() and move_uploaded_file() report success for an upload that failed,
- * and looking for a free name before writing lets two web servers take the same one. Here a name is made unique by
- * creating it exclusively, a copy or a move is one request, and a failure is one of Drupal's exceptions.
+ * PHP's own functions cannot do it: copy(), fclose() and move_uploaded_file()
+ * report success for an upload that failed, and looking for a free name before
+ * writing lets two web servers take the same one. Here a name is made unique by
+ * creating it exclusively, a copy or a move is one request, and a failure is
+ * one of Drupal's exceptions.
  *
- * An outage while something is deleted is thrown as it is, not as a FileException: core's File entity ignores those and
- * would be gone while its bytes stay.
+ * An outage while something is deleted is thrown as it is, not as a
+ * FileException: core's File entity ignores those and would be gone while its
+ * bytes stay.
  */
 class FileSystem extends CoreFileSystem {
 
@@ -34,7 +37,9 @@ class FileSystem extends CoreFileSystem {
   use RemotePlacement;
 
   /**
-   * Names that getDestinationFilename() gave out as free; an upload may create them only.
+   * Names that getDestinationFilename() gave out as free.
+   *
+   * An upload may create them only.
    *
    * @var array<string, true>
    */
@@ -70,8 +75,9 @@ class FileSystem extends CoreFileSystem {
   /**
    * {@inheritdoc}
    *
-   * A scheme's root is its own path: core's file migrations and many modules ask for realpath('public://'), to look at
-   * it and to put names behind it, which then work. Below it there is no path, as for every remote file.
+   * A scheme's root is its own path: core's file migrations and many modules
+   * ask for realpath('public://'), to look at it and to put names behind it,
+   * which then work. Below it there is no path, as for every remote file.
    */
   public function realpath($uri) {
     return $this->isRemote($uri) && Store::isRoot($this->store->key($uri)) ? strstr($uri, '://', TRUE) . '://' : parent::realpath($uri);
@@ -84,7 +90,8 @@ class FileSystem extends CoreFileSystem {
     if (!$this->isRemote($directory)) {
       return parent::tempnam($directory, $prefix);
     }
-    // As tempnam() does it: the file is there at once, so that nobody else gets the name.
+    // As tempnam() does it: the file is there at once, so that nobody else gets
+    // the name.
     $uri = rtrim($directory, '/') . (str_ends_with($directory, '://') ? '//' : '/') . $prefix . bin2hex(random_bytes(6));
     $this->store->client->put($this->store->key($uri), '', new PutOptions(meta: ['mode' => '0600'], ifNoneMatch: TRUE));
     return $this->streamWrapperManager->normalizeUri($uri);

@@ -11,9 +11,12 @@ use Drupal\Core\File\Exception\FileWriteException;
 use Drupal\Core\File\FileSystemInterface;
 
 /**
- * Real paths for code that needs one: ZipArchive, Imagick, ffmpeg, a program on the command line.
+ * Real paths for code that needs one.
  *
- * A copy lives until the web request or the command ends, and is made once for each version of a file.
+ * ZipArchive, Imagick, ffmpeg, a program on the command line.
+ *
+ * A copy lives until the web request or the command ends, and is made once for
+ * each version of a file.
  */
 final class LocalCopy implements DestructableInterface {
 
@@ -32,7 +35,8 @@ final class LocalCopy implements DestructableInterface {
   /**
    * The path of a local file with the bytes of a URI, and with its name.
    *
-   * Local files are not copied. Do not write to the path: it is not brought back to the store.
+   * Local files are not copied. Do not write to the path: it is not brought
+   * back to the store.
    *
    * @throws \Drupal\Core\File\Exception\FileNotExistsException
    * @throws \Drupal\Core\File\Exception\FileWriteException
@@ -76,7 +80,9 @@ final class LocalCopy implements DestructableInterface {
   }
 
   /**
-   * Fetches a file into a directory of its own, since programs go by a name's extension.
+   * Fetches a file into a directory of its own, under its own name.
+   *
+   * Programs go by a name's extension.
    */
   private function fetch(string $uri): string {
     $directory = $this->fileSystem->getTempDirectory() . '/cistern-' . bin2hex(random_bytes(8));

@@ -8,10 +8,13 @@ use Cistern\ClientOptions;
 use Drupal\Core\Site\Settings;
 
 /**
- * What settings.php says about Cistern: $settings['cistern'], as TakeOver::apply() checked and stored it.
+ * What settings.php says about Cistern.
  *
- * The values live in settings.php alone, never in configuration: neither a config import nor an uninstall can end the
- * take-over, and no secret is exported. docs/drupal.md explains each.
+ * This is $settings['cistern'], as TakeOver::apply() checked and stored it.
+ *
+ * The values live in settings.php alone, never in configuration: neither a
+ * config import nor an uninstall can end the take-over, and no secret is
+ * exported. docs/drupal.md explains each.
  */
 final class Options {
 
@@ -54,6 +57,8 @@ final class Options {
   ];
 
   /**
+   * Holds what was checked.
+   *
    * @param \Cistern\ClientOptions $client
    *   What the client is made with.
    * @param array<string, mixed> $own
@@ -69,7 +74,9 @@ final class Options {
   }
 
   /**
-   * Reads CISTERN_TRACKER_URLS, CISTERN_DOMAIN and CISTERN_TOKEN, for tests that cannot have a settings.php.
+   * Reads CISTERN_TRACKER_URLS, CISTERN_DOMAIN and CISTERN_TOKEN.
+   *
+   * For tests that cannot have a settings.php.
    *
    * @param string $site_path
    *   Where the site's own directory is; each has its own prefix in the domain.
@@ -144,14 +151,16 @@ final class Options {
   }
 
   /**
-   * Seconds that a request waits for an image derivative that another one makes.
+   * Seconds that a request waits for a derivative that another one makes.
    */
   public function derivativeWait(): float {
     return (float) $this->own['derivative_wait'];
   }
 
   /**
-   * The internal location of nginx that fetches keys, with slashes at both ends; '' if there is none.
+   * The internal location of nginx that fetches keys, '' if there is none.
+   *
+   * It has slashes at both ends.
    */
   public function xAccel(): string {
     $path = trim((string) $this->own['x_accel'], '/');

@@ -11,7 +11,7 @@ use Symfony\Component\HttpKernel\Exception\ServiceUnavailableHttpException;
 use Symfony\Component\HttpKernel\KernelEvents;
 
 /**
- * Answers 503 with Retry-After, not 500, where an outage of the store ended a request.
+ * Answers 503 with Retry-After, not 500, where an outage ended a request.
  */
 final class OutageSubscriber implements EventSubscriberInterface {
 

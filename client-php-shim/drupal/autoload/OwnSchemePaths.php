@@ -12,7 +12,9 @@ use Symfony\Component\HttpFoundation\Request;
 use Symfony\Component\Routing\Route;
 
 /**
- * Makes image derivatives of cistern:// at their addresses, as core's image module does it for public://.
+ * Makes image derivatives of cistern:// at their addresses.
+ *
+ * Core's image module does the same for public://.
  */
 final class OwnSchemePaths implements EventSubscriberInterface, InboundPathProcessorInterface {
 
@@ -52,7 +54,8 @@ final class OwnSchemePaths implements EventSubscriberInterface, InboundPathProce
     if (count($parts) < 3) {
       return $path;
     }
-    // Routes take no parameter with slashes; the image module's controller reads the file from the query.
+    // Routes take no parameter with slashes; the image module's controller
+    // reads the file from the query.
     $request->query->set('file', $parts[2]);
     return self::STYLES . $parts[0] . '/' . $parts[1];
   }

@@ -9,7 +9,7 @@ use Drupal\Core\StringTranslation\StringTranslationTrait;
 use Drupal\Core\Url;
 
 /**
- * private:// in Cistern: served by Drupal alone, after its access checks.
+ * The scheme private:// in Cistern, served after Drupal's access checks.
  */
 class PrivateStream extends RemoteStream {
 
@@ -40,7 +40,10 @@ class PrivateStream extends RemoteStream {
    * {@inheritdoc}
    */
   public function getExternalUrl() {
-    return Url::fromRoute('system.private_file_download', ['filepath' => $this->target()], ['absolute' => TRUE, 'path_processing' => FALSE])->toString();
+    return Url::fromRoute('system.private_file_download', ['filepath' => $this->target()], [
+      'absolute' => TRUE,
+      'path_processing' => FALSE,
+    ])->toString();
   }
 
 }

@@ -9,7 +9,10 @@ use Drupal\Core\StreamWrapper\PublicStream as CorePublicStream;
 use Drupal\Core\StringTranslation\StringTranslationTrait;
 
 /**
- * public:// in Cistern. Its URLs are what they were on a local disk: content, image styles and tokens keep working.
+ * The scheme public:// in Cistern.
+ *
+ * Its URLs are what they were on a local disk: content, image styles and tokens
+ * keep working.
  */
 class PublicStream extends RemoteStream {
 

@@ -12,6 +12,9 @@ use Cistern\Stream\Positions;
  */
 final class RecentImageHandle implements Handle {
 
+  /**
+   * Where the next read begins.
+   */
   private int $position = 0;
 
   public function __construct(private readonly RecentImages $recent, private readonly string $key) {}

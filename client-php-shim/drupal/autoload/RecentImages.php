@@ -11,9 +11,10 @@ use Cistern\Exception\NotFound;
 use Cistern\Stream\FileStat;
 
 /**
- * The images that the request for a derivative is about, kept until it is answered.
+ * The images that a request for a derivative is about, until it is answered.
  *
- * Core opens the original twice, and reads back twice what it has just stored. Here each is moved once.
+ * Core opens the original twice, and reads back twice what it has just stored.
+ * Here each is moved once.
  */
 final class RecentImages {
 
@@ -48,7 +49,10 @@ final class RecentImages {
   private string $derivative = '';
 
   /**
-   * Whether it was found missing just now: core's first look needs no other answer; its second one, under a lock, does.
+   * Whether it was found missing just now.
+   *
+   * Core's first look needs no other answer; its second one, under a lock,
+   * does.
    */
   private bool $missing = FALSE;
 
@@ -116,14 +120,17 @@ final class RecentImages {
   }
 
   /**
-   * Fetches the original of the derivative, of which core asks only whether it is there: it wants its bytes next.
+   * Fetches the original of the derivative.
+   *
+   * Core asks only whether it is there, and wants its bytes next.
    *
    * @return array<int|string, int>|false|null
    *   As PHP's stat(); FALSE if there is none; NULL if it is to be asked for.
    */
   public function statOfOriginal(Client $client, string $key): array|false|null {
     if (preg_match(self::CONVERTED, $key, $match) && $client->known($match[1]) === NULL) {
-      // cat.png.webp is either an original or made of cat.png. One look tells, and whether the derivative is there by now.
+      // cat.png.webp is either an original or made of cat.png. One look tells,
+      // and whether the derivative is there by now.
       $client->statMany(array_filter([$key, $match[1], $this->derivative]));
       return NULL;
     }

@@ -10,7 +10,9 @@ use Cistern\Exception\Unavailable;
 use Drupal\Core\File\Exception\NotRegularDirectoryException;
 
 /**
- * The part of FileSystem that looks through directories: one listing, instead of a look at each entry.
+ * The part of FileSystem that looks through directories.
+ *
+ * One listing, instead of a look at each entry.
  */
 trait RemoteListing {
 
@@ -40,7 +42,9 @@ trait RemoteListing {
   }
 
   /**
-   * Tells a callback of a directory and all below it, each directory before what is in it.
+   * Tells a callback of a directory and all below it.
+   *
+   * Each directory comes before what is in it.
    */
   private function walk(string $uri, callable $callback): void {
     $callback($uri);

@@ -8,7 +8,9 @@ use Drupal\Component\Utility\Unicode;
 use Drupal\Core\File\Exception\FileException;
 
 /**
- * The part of FileSystem that knows names: which are free, and which directories need no look.
+ * The part of FileSystem that knows names.
+ *
+ * Which are free, and which directories need no look.
  */
 trait RemoteNames {
 
@@ -18,7 +20,10 @@ trait RemoteNames {
   private int $namesAtOnce = 100;
 
   /**
-   * Names for a file that is to be created: the wanted one unseen if its directory needs no look, else all as freeNames().
+   * Names for a file that is to be created.
+   *
+   * The wanted one unseen if its directory needs no look, then all as
+   * freeNames().
    *
    * @param string $uri
    *   The wanted name.
@@ -36,8 +41,9 @@ trait RemoteNames {
   }
 
   /**
-   * Free names, best first: the wanted one, then name_0, name_1 and so on. They are looked up a hundred at a time, and
-   * the directory with them.
+   * Free names, best first: the wanted one, then name_0, name_1 and so on.
+   *
+   * They are looked up a hundred at a time, and the directory with them.
    *
    * @return \Generator<int, string>
    *   URIs.
@@ -69,7 +75,10 @@ trait RemoteNames {
   }
 
   /**
-   * Whether the directory of a destination exists as far as is known, or the tracker looks itself: for a copy or a move.
+   * Whether the directory of a destination needs no look.
+   *
+   * It exists as far as is known, or the tracker looks itself: for a copy or a
+   * move.
    */
   private function needsNoLook(string $source, string $uri): bool {
     $parent = $this->store->key($this->dirname($uri));
@@ -77,14 +86,18 @@ trait RemoteNames {
   }
 
   /**
-   * Whether a directory needs no look: those of image derivatives come with the first file in them.
+   * Whether a directory comes with the first file in it.
+   *
+   * Those of image derivatives do, and the roots of schemes.
    */
   private function isImplied(string $key): bool {
     return Store::isRoot($key) || preg_match('~^[^/]+/styles/~', $key) === 1;
   }
 
   /**
-   * Where a file in a directory is; the directory may end with a slash, and may be the root of its scheme.
+   * Where a file in a directory is.
+   *
+   * The directory may end with a slash, and may be the root of its scheme.
    */
   private function join(string $directory, string $name): string {
     return $directory . (str_ends_with($directory, '/') ? '' : '/') . $name;

@@ -18,15 +18,20 @@ use Drupal\Core\File\Exception\FileWriteException;
 use Drupal\Core\File\FileExists;
 
 /**
- * The part of FileSystem that puts files under names, and says in Drupal's terms why one was not put there.
+ * The part of FileSystem that puts files under names.
+ *
+ * Says in Drupal's terms why one was not put there.
  */
 trait RemotePlacement {
 
   /**
-   * Puts something under a name of the store, as core's prepareDestination() and what follows it.
+   * Puts something under a name of the store.
+   *
+   * As core's prepareDestination() and what follows it.
    *
    * @param string $source
-   *   Where it comes from; for messages, and its last segment if the destination is a directory.
+   *   Where it comes from; for messages, and its last segment if the
+   *   destination is a directory.
    * @param string $destination
    *   A URI of the store: of the file, or of a directory.
    * @param \Drupal\Core\File\FileExists $fileExists
@@ -98,7 +103,9 @@ trait RemotePlacement {
   }
 
   /**
-   * Writes to the first name that is free. Another one may take it meanwhile: then the next one.
+   * Writes to the first name that is free.
+   *
+   * Another one may take it meanwhile: then the next one.
    *
    * @param \Generator<int, string> $names
    *   As freeNames() gives them.
@@ -139,7 +146,8 @@ trait RemotePlacement {
         $parents = $this->isImplied(dirname($key));
         $entry = $operation === 'copy' ? $client->copy($from, $key, $overwrite, $parents) : $client->move($from, $key, $overwrite, $parents);
         if ($operation === 'copy' && $entry->isDirectory) {
-          // Core copies files only. Nothing else can be in there yet: the copy was made a moment ago.
+          // Core copies files only. Nothing else can be in there yet: the copy
+          // was made a moment ago.
           $client->removeDirectory($key, recursive: TRUE);
           throw new FileWriteException("The specified file '$source' could not be copied because it is a directory.");
         }
@@ -186,7 +194,9 @@ trait RemotePlacement {
   }
 
   /**
-   * Drupal's exception for a write that failed. What it failed of is in its message and in its chain.
+   * Drupal's exception for a write that failed.
+   *
+   * What it failed of is in its message and in its chain.
    */
   private function writeFailure(string $message, CisternException $cause): FileWriteException {
     if ($cause instanceof Unavailable) {

@@ -16,10 +16,12 @@ use Drupal\Core\StreamWrapper\PublicStream as CorePublicStream;
 use Drupal\Core\StreamWrapper\StreamWrapperInterface;
 
 /**
- * A scheme of Drupal's in Cistern: the library's stream wrapper, and what Drupal asks of one besides.
+ * A scheme of Drupal's in Cistern.
  *
- * PHP makes an object for every call, and Drupal keeps one to ask for URLs: nothing here needs a constructor, and what
- * outlives a call is in the store.
+ * The library's stream wrapper, and what Drupal asks of one besides.
+ *
+ * PHP makes an object for every call, and Drupal keeps one to ask for URLs:
+ * nothing here needs a constructor, and what outlives a call is in the store.
  */
 abstract class RemoteStream extends AbstractStreamWrapper implements StreamWrapperInterface {
 
@@ -29,7 +31,9 @@ abstract class RemoteStream extends AbstractStreamWrapper implements StreamWrapp
   private const DIRECTORY_MODE = 0775;
 
   /**
-   * Modes that directories were given. The store keeps none; who sets one sees it for the rest of the web request.
+   * Modes that directories were given.
+   *
+   * The store keeps none; who sets one sees it for the rest of the web request.
    *
    * @var array<string, int>
    */
@@ -93,7 +97,9 @@ abstract class RemoteStream extends AbstractStreamWrapper implements StreamWrapp
   }
 
   /**
-   * The local directory that stands for this scheme: core asks every public:// for it, though no interface has it.
+   * The local directory that stands for this scheme.
+   *
+   * Core asks every public:// for it, though no interface has it.
    */
   public function getDirectoryPath() {
     return CorePublicStream::basePath();
@@ -163,7 +169,8 @@ abstract class RemoteStream extends AbstractStreamWrapper implements StreamWrapp
    * {@inheritdoc}
    *
    * @return resource|false
-   *   For stream_select(), something that is always ready, as the bytes are; there is no file descriptor of them.
+   *   For stream_select(), something that is always ready, as the bytes are;
+   *   there is no file descriptor of them.
    */
   public function stream_cast($cast_as) {
     return $cast_as === STREAM_CAST_FOR_SELECT ? $this->ready ??= tmpfile() : FALSE;
@@ -243,7 +250,9 @@ abstract class RemoteStream extends AbstractStreamWrapper implements StreamWrapp
   }
 
   /**
-   * What is known of a file, or can be had together with something else; NULL if it is to be asked for.
+   * What is known of a file, or can be had together with something else.
+   *
+   * NULL if it is to be asked for.
    *
    * @return array<int|string, int>|false|null
    *   As PHP's stat().

@@ -10,10 +10,13 @@ use Cistern\Exception\InvalidRequest;
 use Cistern\Exception\Unavailable;
 
 /**
- * The site's files in Cistern: which key a URI has, and what an outage means for the web request at hand.
+ * The site's files in Cistern.
  *
- * While a page is built, a file that cannot be looked at is shown as if it were absent, and the page enters no cache.
- * Everything else must not take an outage for an absence: it throws.
+ * Which key a URI has, and what an outage means for the web request at hand.
+ *
+ * While a page is built, a file that cannot be looked at is shown as if it were
+ * absent, and the page enters no cache. Everything else must not take an outage
+ * for an absence: it throws.
  */
 final class Store {
 
@@ -45,7 +48,7 @@ final class Store {
   public readonly StyleFlush $flush;
 
   /**
-   * How many operations are under way that must not take an outage for an absence.
+   * How many operations must not take an outage for an absence.
    */
   private int $strict = 0;
 
@@ -60,7 +63,9 @@ final class Store {
   private bool $tolerated = FALSE;
 
   /**
-   * The image that was opened last: its URI, how many requests had been made by then, and its stat.
+   * The image that was opened last.
+   *
+   * Its URI, how many requests had been made by then, and its stat.
    *
    * @var array{string, int, array<int|string, int>|false}
    */
@@ -79,7 +84,9 @@ final class Store {
   }
 
   /**
-   * A web request begins: forgets what the one before knew, where one process serves many.
+   * A web request begins.
+   *
+   * Forgets what the one before knew, where one process serves many.
    */
   public function beginRequest(): void {
     $this->client->beginRequest();
@@ -93,7 +100,8 @@ final class Store {
   /**
    * The key of a URI: 'public://a/b.txt' is 'public/a/b.txt'.
    *
-   * Accepts what Drupal makes of URIs: 'public:///a', 'public://a//b', 'public://a/', 'public://a/./b'.
+   * Accepts what Drupal makes of URIs: 'public:///a', 'public://a//b',
+   * 'public://a/', 'public://a/./b'.
    *
    * @throws \Cistern\Exception\InvalidRequest
    *   If the URI leads out of its scheme.
@@ -147,13 +155,13 @@ final class Store {
   /**
    * Does something that must not take an outage for an absence.
    *
-   * @template T
-   *
    * @param callable(): T $operation
    *   What to do.
    *
    * @return T
    *   What it returned.
+   *
+   * @template T
    */
   public function strictly(callable $operation): mixed {
     $this->strict++;
@@ -166,7 +174,10 @@ final class Store {
   }
 
   /**
-   * A look-up failed. Returns if the page may be built without it, and keeps that page out of every cache.
+   * A look-up failed.
+   *
+   * Returns if the page may be built without it, and keeps that page out of
+   * every cache.
    *
    * @throws \Cistern\Exception\Unavailable
    *   The same, if it may not.
@@ -192,7 +203,7 @@ final class Store {
   }
 
   /**
-   * The first outage that this web request met, whether it was thrown or tolerated.
+   * The first outage that this web request met, thrown or tolerated.
    */
   public function outage(): ?Unavailable {
     return $this->outage;
@@ -206,7 +217,9 @@ final class Store {
   }
 
   /**
-   * An image was opened: core asks for its size next, which came with its bytes.
+   * An image was opened.
+   *
+   * Core asks for its size next, which came with its bytes.
    *
    * @param string $uri
    *   The file.
@@ -220,7 +233,9 @@ final class Store {
   }
 
   /**
-   * What is known of an image from opening it, NULL if that was not the last thing that was done in the store.
+   * What is known of an image from opening it.
+   *
+   * NULL if that was not the last thing that was done in the store.
    *
    * @return array<int|string, int>|null
    *   As PHP's stat().

@@ -9,14 +9,17 @@ use Drupal\image\ImageStyleInterface;
 /**
  * Empties an image style in one request.
  *
- * Core asks each scheme, one after the other, whether it has a directory for the style, and removes it: up to six
- * requests. Here its question needs no answer of the trackers, since removing what is missing is fine, and the first
+ * Core asks each scheme, one after the other, whether it has a directory for
+ * the style, and removes it: up to six requests. Here its question needs no
+ * answer of the trackers, since removing what is missing is fine, and the first
  * removal is that of all schemes.
  */
 final class StyleFlush {
 
   /**
-   * How many callers there are from here to core's method: it asks by file_exists(), and nothing stands between.
+   * How many callers there are from here to core's method.
+   *
+   * It asks by file_exists(), and nothing stands between.
    */
   private const DEPTH = 6;
 
@@ -45,7 +48,9 @@ final class StyleFlush {
   public function __construct(private readonly array $schemes) {}
 
   /**
-   * Whether core's flush is to find a directory of derivatives; NULL if it is not flush that asks.
+   * Whether core's flush is to find a directory of derivatives.
+   *
+   * NULL if it is not flush that asks.
    */
   public function finds(string $key): ?bool {
     if (!$this->isAsking()) {
@@ -63,7 +68,9 @@ final class StyleFlush {
   }
 
   /**
-   * What is to be removed together with a directory; nothing if it is none that flush was told of. Says so once.
+   * What is to be removed together with a directory; says so once.
+   *
+   * Nothing if it is none that flush was told of.
    *
    * @return list<string>
    *   Keys.

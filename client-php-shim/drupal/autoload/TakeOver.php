@@ -9,13 +9,14 @@ use Drupal\Component\FileSecurity\FileSecurity;
 /**
  * The one line of settings.php that puts a site's files into Cistern.
  *
- * It works by $settings['container_yamls'], which is in the key of Drupal's compiled container: every web head follows
- * its own settings.php at once, with no module enabled and no cache rebuilt, in core's installer too.
+ * It works by $settings['container_yamls'], which is in the key of Drupal's
+ * compiled container: every web head follows its own settings.php at once, with
+ * no module enabled and no cache rebuilt, in core's installer too.
  */
 final class TakeOver {
 
   /**
-   * Adds Cistern's services to the settings, and keeps local what must be local.
+   * Adds Cistern's services to the settings, keeps local what must be local.
    *
    * @code
    * \Cistern\Drupal\TakeOver::apply($settings, $app_root, $site_path,
@@ -29,11 +30,14 @@ final class TakeOver {
    * @param string $site_path
    *   The $site_path of settings.php: 'sites/default'.
    * @param mixed ...$options
-   *   By name: trackers, domain, token, prefix, public, private, and all else that docs/drupal.md lists. Trackers,
-   *   domain and token may come from the environment instead (CISTERN_TRACKER_URLS, CISTERN_DOMAIN, CISTERN_TOKEN).
+   *   By name: trackers, domain, token, prefix, public, private, and all else
+   *   that docs/drupal.md lists. Trackers, domain and token may come from the
+   *   environment instead (CISTERN_TRACKER_URLS, CISTERN_DOMAIN,
+   *   CISTERN_TOKEN).
    *
    * @throws \InvalidArgumentException
-   *   If something is missing, with what to do. Drupal must not run then: it would write to a local disk.
+   *   If something is missing, with what to do. Drupal must not run then: it
+   *   would write to a local disk.
    */
   public static function apply(array &$settings, string $app_root, string $site_path, mixed ...$options): void {
     $options += Options::environment();
@@ -63,10 +67,13 @@ final class TakeOver {
   }
 
   /**
-   * The path of one of our services files. Drupal would ignore a missing one without a word.
+   * The path of one of our services files.
    *
-   * The path is part of the key of the compiled container, which all heads keep in one database. It is absolute: a
-   * compiled container holds the path of Drupal's root, so heads that keep their code at different places must not
+   * Drupal would ignore a missing one without a word.
+   *
+   * The path is part of the key of the compiled container, which all heads keep
+   * in one database. It is absolute: a compiled container holds the path of
+   * Drupal's root, so heads that keep their code at different places must not
    * share one.
    */
   private static function yaml(string $name): string {
@@ -78,7 +85,9 @@ final class TakeOver {
   }
 
   /**
-   * Makes a local directory, closed to web servers as Drupal does it: css/, js/ and compiled templates stay there.
+   * Makes a local directory, closed to web servers as Drupal does it.
+   *
+   * CSS, JavaScript and compiled templates stay there.
    */
   private static function prepareLocal(string $directory, bool $deny): void {
     self::makeDirectory($directory);

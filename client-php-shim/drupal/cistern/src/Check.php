@@ -16,6 +16,8 @@ final class Check {
   public const ERROR = 'error';
 
   /**
+   * One result.
+   *
    * @param string $id
    *   Names the check: 'trackers'.
    * @param \Drupal\Core\StringTranslation\TranslatableMarkup $title

@@ -15,7 +15,9 @@ use Drupal\Core\StringTranslation\StringTranslationTrait;
 use Drupal\Core\StringTranslation\TranslatableMarkup;
 
 /**
- * Looks whether everything works, for the status report and for `drush cistern:status`. 'Works' is said of nothing that was not tried.
+ * Looks whether everything works, and says so of nothing that was not tried.
+ *
+ * For the status report and for `drush cistern:status`.
  */
 class Checks {
 
@@ -69,7 +71,10 @@ class Checks {
     $own = fn(string $class): bool => str_starts_with($class, 'Cistern\\Drupal\\');
     foreach (['public', 'private'] as $scheme) {
       if ($this->store->options->takesOver($scheme) && !$own($head[$scheme])) {
-        return $this->check('schemes', $title, Check::ERROR, $this->t("settings.php puts @scheme:// into Cistern, but @class is in use. Something else in container_yamls or a module's service provider replaces it.", ['@scheme' => $scheme, '@class' => $head[$scheme] ?: $this->t('nothing')]));
+        return $this->check('schemes', $title, Check::ERROR, $this->t("settings.php puts @scheme:// into Cistern, but @class is in use. Something else in container_yamls or a module's service provider replaces it.", [
+          '@scheme' => $scheme,
+          '@class' => $head[$scheme] ?: $this->t('nothing'),
+        ]));
       }
     }
     $schemes = array_filter(['public', 'private', 'cistern'], $this->store->options->takesOver(...));
@@ -101,7 +106,11 @@ class Checks {
     $state = $ready === [] ? Check::ERROR : ($failed === [] ? Check::OK : Check::WARNING);
     $found = $failed === []
       ? $this->t('@count of @count ready.', ['@count' => count($ready)])
-      : $this->t('@ready of @count ready. Not: @failed', ['@ready' => count($ready), '@count' => count($ready) + count($failed), '@failed' => implode('; ', $failed)]);
+      : $this->t('@ready of @count ready. Not: @failed', [
+        '@ready' => count($ready),
+        '@count' => count($ready) + count($failed),
+        '@failed' => implode('; ', $failed),
+      ]);
     $checks = [$this->check('trackers', $this->t('Cistern: trackers'), $state, $found)];
     if ($ready !== []) {
       $checks[] = $skewed === []
@@ -112,7 +121,9 @@ class Checks {
   }
 
   /**
-   * Writes, reads and deletes a small file. Its name begins with a dot: it is never served.
+   * Writes, reads and deletes a small file.
+   *
+   * Its name begins with a dot: it is never served.
    */
   protected function probe(): Check {
     $title = $this->t('Cistern: write, read, delete');
@@ -162,7 +173,10 @@ class Checks {
       : $this->check('local', $this->t('Cistern: local directories'), Check::ERROR, $this->t('Not writable on this web head: @paths.', ['@paths' => $this->pairs($bad)]));
 
     $free = is_dir($spool) ? (float) disk_free_space($spool) : 0.0;
-    $checks[] = $this->check('spool', $this->t('Cistern: room for uploads'), $free < self::SPACE ? Check::WARNING : Check::OK, $this->t('@free MiB free in @path, where files are kept while they are written.', ['@free' => number_format($free / 1048576, 0, '.', ''), '@path' => $spool]));
+    $checks[] = $this->check('spool', $this->t('Cistern: room for uploads'), $free < self::SPACE ? Check::WARNING : Check::OK, $this->t('@free MiB free in @path, where files are kept while they are written.', [
+      '@free' => number_format($free / 1048576, 0, '.', ''),
+      '@path' => $spool,
+    ]));
 
     $sync = (string) $this->settings->get('config_sync_directory', '');
     if ($sync !== '' && str_starts_with($this->path($sync) . '/', $this->path(PublicStream::basePath()) . '/')) {
@@ -193,7 +207,10 @@ class Checks {
    *   As Heads::all() returns them.
    */
   private function formatHeads(array $heads): TranslatableMarkup {
-    return $this->t('@count, all alike: @names.', ['@count' => count($heads), '@names' => implode(', ', array_keys($heads))]);
+    return $this->t('@count, all alike: @names.', [
+      '@count' => count($heads),
+      '@names' => implode(', ', array_keys($heads)),
+    ]);
   }
 
   /**

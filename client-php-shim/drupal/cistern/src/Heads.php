@@ -15,9 +15,12 @@ use Symfony\Component\EventDispatcher\EventSubscriberInterface;
 use Symfony\Component\HttpKernel\KernelEvents;
 
 /**
- * What each web head of the site uses, told by itself: one that writes to its own disk is found before its files are missed.
+ * What each web head of the site uses, told by itself.
  *
- * A head tells it every few minutes, after an answer was sent, and whenever its status is asked for.
+ * A head that writes to its own disk is found before its files are missed.
+ *
+ * A head tells it every few minutes, after an answer was sent, and whenever its
+ * status is asked for.
  */
 class Heads implements EventSubscriberInterface {
 
@@ -138,7 +141,12 @@ class Heads implements EventSubscriberInterface {
     foreach ($heads as $id => $head) {
       foreach (self::SAME as $what) {
         if (($head[$what] ?? '') !== $own[$what]) {
-          $differences[] = ['head' => (string) $id, 'what' => $what, 'here' => (string) $own[$what], 'there' => (string) ($head[$what] ?? '')];
+          $differences[] = [
+            'head' => (string) $id,
+            'what' => $what,
+            'here' => (string) $own[$what],
+            'there' => (string) ($head[$what] ?? ''),
+          ];
         }
       }
     }
@@ -146,14 +154,18 @@ class Heads implements EventSubscriberInterface {
   }
 
   /**
-   * Where Drupal is on this head: the container may have been compiled on another one.
+   * Where Drupal is on this head.
+   *
+   * The container may have been compiled on another one.
    */
   protected function root(): string {
     return defined('DRUPAL_ROOT') ? DRUPAL_ROOT : $this->root;
   }
 
   /**
-   * A digest of the code that handles files: a version number would have to be kept by hand.
+   * A digest of the code that handles files.
+   *
+   * A version number would have to be kept by hand.
    */
   protected function version(): string {
     $version = (string) ($this->modules->getExtensionInfo('cistern')['version'] ?? 'dev');

@@ -52,8 +52,15 @@ final class CisternCommands extends DrushCommands {
    */
   #[CLI\Command(name: 'cistern:heads')]
   #[CLI\FieldLabels(labels: [
-    'id' => 'Head', 'version' => 'Version', 'public' => 'public://', 'private' => 'private://',
-    'domain' => 'Domain', 'prefix' => 'Prefix', 'salt' => 'Salt', 'seen' => 'Seen', 'wrote' => 'Wrote',
+    'id' => 'Head',
+    'version' => 'Version',
+    'public' => 'public://',
+    'private' => 'private://',
+    'domain' => 'Domain',
+    'prefix' => 'Prefix',
+    'salt' => 'Salt',
+    'seen' => 'Seen',
+    'wrote' => 'Wrote',
   ])]
   #[CLI\Usage(name: 'drush cistern:heads', description: 'Exits with 1 if heads differ.')]
   public function heads(array $options = ['format' => 'table']): CommandResult {
@@ -70,7 +77,7 @@ final class CisternCommands extends DrushCommands {
   }
 
   /**
-   * Prints a configuration for nginx that serves this site's public files without PHP.
+   * Prints a configuration for nginx that serves files without PHP.
    */
   #[CLI\Command(name: 'cistern:nginx')]
   #[CLI\Option(name: 'base-path', description: "The site's sub-directory, if it is installed in one: /blog")]

@@ -1,6 +1,7 @@
 // The `cistern` command: one file a verb in commands/, each with `register(program)`.
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import * as backup from './commands/backup.ts';
 import * as cat from './commands/cat.ts';
 import * as classes from './commands/class.ts';
 import * as cp from './commands/cp.ts';
@@ -14,6 +15,7 @@ import * as mkdir from './commands/mkdir.ts';
 import * as mv from './commands/mv.ts';
 import * as put from './commands/put.ts';
 import * as repair from './commands/repair.ts';
+import * as restore from './commands/restore.ts';
 import * as rm from './commands/rm.ts';
 import * as rmdir from './commands/rmdir.ts';
 import * as stat from './commands/stat.ts';
@@ -36,7 +38,7 @@ const program = new Command('cistern')
 program.commandsGroup('Files:');
 for (const { register } of [put, get, cat, ls, stat, rm, mv, cp, mkdir, rmdir, trash]) register(program);
 program.commandsGroup('Cluster:');
-for (const { register } of [up, status, fsck, repair, domain, classes, token, host, device])
+for (const { register } of [up, status, fsck, repair, backup, restore, domain, classes, token, host, device])
   register(program);
 
 await runProgram(program, process.argv.slice(2));

@@ -59,6 +59,32 @@ export const trackerSettings = Type.Object({
     0.1,
   ),
   CISTERN_STATE_SECONDS: seconds(1, "how often the cluster's state is read again", 0.05),
+  CISTERN_HEAL_AFTER_SECONDS: seconds(
+    900,
+    'copies of what is on a device that is down for so long are made elsewhere; 0: never by themselves',
+  ),
+  CISTERN_DRAIN_GRACE_SECONDS: seconds(
+    4_200,
+    'how long uploads that began before a drain may still bring replicas to the device',
+  ),
+  CISTERN_REBALANCE_BAND: Type.Number({
+    default: 0.1,
+    minimum: 0.01,
+    maximum: 1,
+    description:
+      'how far the fill of a device may be from the mean, as a part of its size, before data is moved',
+  }),
+  CISTERN_REBALANCE_BYTES_PER_SECOND: Type.Integer({
+    default: 32 * 1024 ** 2,
+    minimum: 1,
+    description: 'most bytes that rebalancing moves in a second, in the whole cluster',
+  }),
+  CISTERN_REBALANCE_MOVES: Type.Integer({
+    default: 2,
+    minimum: 0,
+    maximum: 64,
+    description: 'how many blobs this tracker moves at the same time; 0: it leaves rebalancing to others',
+  }),
   CISTERN_REAP_AFTER_SECONDS: seconds(86_400, 'how long the bytes of an un-named blob are kept'),
   CISTERN_SWEEP_AFTER_SECONDS: seconds(3_600, 'how old a blob unknown to the database must be to be removed'),
   CISTERN_SWEEP_EVERY_SECONDS: seconds(3_600, "how often each device's inventory is compared", 0.1),
@@ -68,6 +94,28 @@ export const trackerSettings = Type.Object({
     maximum: 64,
     description: 'how many blobs this tracker repairs at the same time; 0: it leaves that to others',
   }),
+  CISTERN_BACKUP_EVERY_SECONDS: seconds(
+    21_600,
+    'how often the database is backed up onto devices of the cluster; 0: never. Less than CISTERN_REAP_AFTER_SECONDS, or restored names may find no bytes',
+  ),
+  CISTERN_BACKUP_KEEP: Type.Integer({
+    default: 8,
+    minimum: 1,
+    maximum: 1000,
+    description: 'how many backups are kept',
+  }),
+  CISTERN_BACKUP_COPIES: Type.Integer({
+    default: 3,
+    minimum: 1,
+    maximum: 16,
+    description: 'on how many hosts each backup is stored, if there are as many',
+  }),
+  CISTERN_BACKUP_DIRECTORY: Type.Optional(
+    Type.String({
+      minLength: 1,
+      description: 'a directory of this tracker into which it also writes the backups that it makes',
+    }),
+  ),
   CISTERN_TICKET_SECONDS: seconds(600, 'how long tickets for uploads and redirects are valid', 1),
   CISTERN_MAX_UPLOAD_BYTES: Type.Integer({
     default: 64 * 1024 ** 3,

@@ -16,6 +16,7 @@ await runService('tracker', async () => {
   const url = config.CISTERN_URL ?? ownUrl(config, port);
   tracker.presence.start(url);
   tracker.replication.start();
+  tracker.backups.start();
   process.stdout.write(`${JSON.stringify({ service: 'tracker', url })}\n`);
   tracker.log.info({ url }, 'listening');
   return {

@@ -1,6 +1,7 @@
 // The tracker's HTTP server: who may enter, what the API is, and all of its routes.
 import { createServer, type Server } from '../services/http.ts';
 import { requireTokens } from './api/auth.ts';
+import { backupRoutes } from './api/backups.ts';
 import { classRoutes } from './api/classes.ts';
 import { clusterRoutes } from './api/cluster.ts';
 import { copyMoveRoutes } from './api/copy-move.ts';
@@ -41,6 +42,7 @@ const routes = [
   statusRoutes,
   repairRoutes,
   fsckRoutes,
+  backupRoutes,
   clusterRoutes,
 ];
 

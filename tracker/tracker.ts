@@ -14,6 +14,7 @@ import { watchDatabase } from './database/gauges.ts';
 import { prepareDatabase } from './database/prepare.ts';
 import { serversOf } from './database/servers.ts';
 import { Namespace } from './namespace/namespace.ts';
+import { BackupSchedule } from './recovery/schedule.ts';
 import { Replication } from './replication/replication.ts';
 import { NodeClient } from './transfer/node-client.ts';
 
@@ -30,6 +31,7 @@ export interface Tracker {
   nodes: NodeClient;
   replication: Replication;
   presence: Presence;
+  backups: BackupSchedule;
   /** Reads that were answered while no primary of the database did. */
   staleReads: Counter;
   /** Ends what runs in the background, then closes all connections. Requests must have ended before. */
@@ -57,6 +59,7 @@ export async function createTracker(config: TrackerConfig): Promise<Tracker> {
   const nodes = new NodeClient(state, keyring);
   const replication = new Replication({ config, log, db, state, nodes, metrics });
   const presence = new Presence(db, log);
+  const backups = new BackupSchedule({ config, log, db, state, nodes, metrics });
   return {
     config,
     log,
@@ -73,9 +76,10 @@ export async function createTracker(config: TrackerConfig): Promise<Tracker> {
     nodes,
     replication,
     presence,
+    backups,
     staleReads,
     async stop() {
-      await Promise.all([replication.stop(), presence.stop()]);
+      await Promise.all([replication.stop(), presence.stop(), backups.stop()]);
       state.stop();
       await nodes.close();
       await db.close();

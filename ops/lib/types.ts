@@ -23,7 +23,7 @@ export type Entry = FileEntry | DirectoryEntry;
 
 export interface TrashedVersion extends Omit<FileEntry, 'kind' | 'sha256'> {
   id: number;
-  reason: 'deleted' | 'replaced';
+  reason: 'deleted' | 'replaced' | 'rewound';
   at: string;
 }
 
@@ -37,6 +37,7 @@ export interface StorageClass {
   name: string;
   copies: number;
   minCopies: number;
+  spread: 'host' | 'zone';
   prefixes: string[];
   trash: boolean;
 }
@@ -80,6 +81,21 @@ export interface Device {
   blobs: number;
   errors: number;
   highestFid: number;
+  /** It was dead, and its inventory is compared before it is alive again. */
+  reviving: boolean;
+  /** Down for so long that copies of what it holds are made elsewhere. */
+  missed: boolean;
+  /** While its state is drain. */
+  drain?: {
+    empty: boolean;
+    /** Left on it; absent before they were counted. */
+    replicas?: number;
+    bytes?: number;
+    acceptsUntil?: string;
+    /** Bytes a second. */
+    rate?: number;
+    secondsLeft?: number;
+  };
 }
 
 export interface Status {
@@ -136,4 +152,32 @@ export interface FsckPage {
   bytes: number;
   findings: FsckFinding[];
   next?: number;
+}
+
+export interface DatabaseBackup {
+  name: string;
+  at: string;
+  size: number;
+  sha256: string;
+  devices: number[];
+}
+
+export interface RewindCounts {
+  removed: number;
+  restored: number;
+  replaced: number;
+  lost: number;
+  directoriesRemoved: number;
+  directoriesRestored: number;
+  directoriesMoved: number;
+}
+
+export interface Rewind extends RewindCounts {
+  at: string;
+  to: string;
+}
+
+export interface RewindAnswer extends Rewind {
+  changes: { kind: 'file' | 'directory'; change: string; key: string; to?: string }[];
+  truncated: boolean;
 }

@@ -1,7 +1,7 @@
 // A cluster for tests: real tracker and storage node processes on free ports, real disks, timings made short.
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll } from 'vitest';
 import { freePort } from '../../ops/up/ports.ts';
 import { DEMO_DOMAIN, makeDemo, whenReady } from '../../ops/up/ready.ts';
@@ -19,6 +19,8 @@ export interface ClusterOptions {
   database?: string;
   /** Directory to keep the devices in, instead of a temporary one. */
   disks?: string;
+  /** Puts something between the parts: answers with the URL at which the others shall reach this part, or the 'database'. */
+  network?: (name: string, url: string) => Promise<string>;
 }
 
 // What takes minutes in service takes a second here.
@@ -48,8 +50,18 @@ export class Part {
     return this.#instance.pid;
   }
 
+  /** Other settings, from the next start on. */
+  set(env: Record<string, string>): void {
+    Object.assign(this.#options.env, env);
+  }
+
   async start(): Promise<void> {
     this.#instance = await startService(this.#options);
+  }
+
+  /** Changes settings, from the next start on. */
+  configure(settings: Record<string, string>): void {
+    Object.assign(this.#options.env, settings);
   }
 
   /** Sends a signal; resolves when the process has ended, or at once for signals that do not end it. */
@@ -89,6 +101,17 @@ export class NodePart extends Part {
     super(host, port, 'storage-node/main.ts', root, { ...NODE_ENV, ...own, ...env });
     this.host = host;
     this.devices = devices;
+  }
+
+  /** Another, empty disk in the place of a lost one, from the next start on. */
+  replaceDisk(lost: number, id: number): void {
+    const place = this.devices.findIndex((device) => device.id === lost);
+    const { path: former } = this.devices[place] as { path: string };
+    const path = join(dirname(former), `dev${id}`);
+    mkdirSync(path);
+    rmSync(former, { recursive: true });
+    this.devices[place] = { id, path };
+    this.configure({ CISTERN_DEVICES: this.devices.map((device) => device.path).join(',') });
   }
 }
 
@@ -201,19 +224,26 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
   const database = options.database === undefined ? await createDatabase() : own;
   const ports: number[] = [];
   while (ports.length < trackers + nodes) ports.push(await freePort(0, ports));
+  const { network = async (_name: string, url: string) => url } = options;
+  const databaseUrl = await network('database', database.url);
   const trackerParts = ports.slice(0, trackers).map((port, i) => {
     const name = `tracker-${i + 1}`;
     // Its sessions carry its name, so that a test can tell whose they are.
-    const sessions = new URL(database.url);
+    const sessions = new URL(databaseUrl);
     sessions.searchParams.set('application_name', name);
     const own = { CISTERN_DATABASE_URL: sessions.href, CISTERN_ADMIN_TOKEN: ADMIN_TOKEN };
     return new Part(name, port, 'tracker/main.ts', root, { ...TRACKER_ENV, ...own, ...env.tracker });
   });
-  const nodeEnv = { CISTERN_TRACKERS: trackerParts.map(({ url }) => url).join(','), ...env.node };
-  const nodeParts = ports.slice(trackers).map((port, i) => {
-    const ids = Array.from({ length: devices }, (_, d) => i * devices + d + 1);
-    return new NodePart(`h${i + 1}`, port, root, ids, nodeEnv, options.disks);
-  });
+  const trackerUrls = await Promise.all(trackerParts.map(({ name, url }) => network(name, url)));
+  const nodeEnv = { CISTERN_TRACKERS: trackerUrls.join(','), ...env.node };
+  const nodeParts = await Promise.all(
+    ports.slice(trackers).map(async (port, i) => {
+      const ids = Array.from({ length: devices }, (_, d) => i * devices + d + 1);
+      const name = `h${i + 1}`;
+      const own = { ...nodeEnv, CISTERN_URL: await network(name, `http://127.0.0.1:${port}`) };
+      return new NodePart(name, port, root, ids, own, options.disks);
+    }),
+  );
   const cluster = new Cluster(root, database.url, database.drop, trackerParts, nodeParts);
   try {
     await cluster.start();

@@ -5,7 +5,7 @@ import { DATABASE_IDENTITY } from '../cluster/snapshot.ts';
 import { FORMAT, frame, type Header } from './format.ts';
 
 // What is only of the moment: who is there now, and answers to requests that nobody will repeat.
-const TRANSIENT = ['schema_version', 'heartbeats', 'trackers', 'idempotency'];
+const TRANSIENT = ['schema_version', 'heartbeats', 'trackers', 'idempotency', 'backups'];
 const PIECE = 64 * 1024;
 
 const describe = `SELECT c.id AS cluster, ${DATABASE_IDENTITY} AS identity, now() AS at,

@@ -1,0 +1,75 @@
+// The tracker's part in backups: looks every so often whether one is due, and tells how old the newest is.
+import pg from 'pg';
+import { Gauge } from 'prom-client';
+import type { HttpMetrics } from '../../services/metrics.ts';
+import { Problem } from '../../services/problems.ts';
+import { Loop } from '../replication/loop.ts';
+import { type Backup, type BackupParts, backUp, backUpIfDue, listBackups, openBackup } from './backups.ts';
+
+const LOOK_SECONDS = 30;
+
+export class BackupSchedule {
+  readonly #parts: BackupParts;
+  readonly #loop: Loop;
+
+  constructor({ metrics, ...parts }: Omit<BackupParts, 'connect'> & { metrics: HttpMetrics }) {
+    const { db, log, config } = parts;
+    const connect = async () => {
+      const url = db.standing?.url;
+      if (url === undefined) throw new Problem('database-unavailable');
+      const client = new pg.Client({
+        connectionString: url,
+        application_name: 'cistern-backup',
+        keepAlive: true,
+      });
+      client.on('error', () => undefined);
+      await client.connect();
+      return client;
+    };
+    this.#parts = { ...parts, connect };
+    const pause = Math.min(LOOK_SECONDS, Math.max(config.CISTERN_BACKUP_EVERY_SECONDS / 4, 0.2));
+    this.#loop = new Loop({ name: 'backup', log, pause, work: (signal) => this.#look(signal) });
+    measureAge(metrics, parts.db);
+  }
+
+  start(): void {
+    if (this.#parts.config.CISTERN_BACKUP_EVERY_SECONDS > 0) this.#loop.start();
+  }
+
+  stop(): Promise<void> {
+    return this.#loop.stop();
+  }
+
+  /** Makes a backup now. @throws Problem too-few-devices, database-unavailable */
+  now(): Promise<Backup> {
+    return backUp(this.#parts);
+  }
+
+  /** Newest first. */
+  list(): Promise<Backup[]> {
+    return listBackups(this.#parts.db);
+  }
+
+  /** @throws Problem not-found, no-good-replica */
+  open(name: string) {
+    return openBackup(this.#parts, name);
+  }
+
+  async #look(signal: AbortSignal): Promise<boolean> {
+    await backUpIfDue(this.#parts, signal);
+    return false;
+  }
+}
+
+function measureAge({ registry }: HttpMetrics, db: BackupParts['db']): Gauge {
+  return new Gauge({
+    name: 'cistern_backup_age_seconds',
+    help: 'How old the newest backup of the database is; absent as long as there is none',
+    registers: [registry],
+    async collect() {
+      this.reset();
+      const [newest] = await listBackups(db).catch(() => []);
+      if (newest !== undefined) this.set((Date.now() - newest.at.getTime()) / 1000);
+    },
+  });
+}

@@ -2,6 +2,7 @@
 //
 // Storage node (every request needs `?ticket=`, see tickets.ts):
 //   PUT    /devices/{dev}/blobs/{fid}         'put'      body: the bytes    201 Receipt (200: was there, same bytes)
+//   POST   /put-many                          'put-many' BatchEntry[], then the bytes of each   200 BatchResult[]
 //   GET    /devices/{dev}/blobs/{fid}         'get'      200, 206, 304, 416; HEAD alike
 //   DELETE /devices/{dev}/blobs/{fid}         'delete'   204; 404 replica-missing
 //   POST   /devices/{dev}/blobs/{fid}/verify  'verify'   200 Verified; re-reads the bytes from the disk
@@ -22,6 +23,8 @@
 //   POST   /v1/cluster/blobs       BlobQuestion -> BlobAnswer
 import { type Static, Type } from 'typebox';
 import { NAME_PATTERN } from './keys.ts';
+import type { ProblemJson } from './problems.ts';
+import type { Binding } from './tickets.ts';
 
 const Fid = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER });
 const DeviceId = Type.Integer({ minimum: 1, maximum: 2_147_483_647 });
@@ -54,6 +57,17 @@ export const ReceiptSchema = Type.Object(
   },
   { ...strict, description: "Storage nodes' signed statement that these devices durably hold these bytes" },
 );
+
+/** One blob of a batch, in the manifest that its ticket signs. `id` is that of the client's request. */
+export interface BatchEntry extends Binding {
+  dev: number;
+  fid: number;
+  size: number;
+  sha256?: string | undefined;
+  id?: string | undefined;
+}
+/** What a device holds durably now, or why it does not. */
+export type BatchResult = Static<typeof Verified> | ProblemJson;
 
 export const CopyOrder = Type.Object(
   { sources: Type.Array(Type.String({ minLength: 1 }), { minItems: 1, maxItems: 16 }) },

@@ -27,6 +27,16 @@ export interface PutTicket extends Expiring, Binding {
   next?: string;
 }
 
+/** Small blobs for a host's devices, in one request: the body is a manifest of them (BatchEntry[]) and then their bytes. */
+export interface PutManyTicket extends Expiring {
+  op: 'put-many';
+  /** Bytes of the body, and of the manifest in it. */
+  size: number;
+  manifest: number;
+  /** Of the manifest, in hex. */
+  sha256: string;
+}
+
 export interface GetTicket extends Expiring {
   op: 'get';
   dev: number;
@@ -101,6 +111,7 @@ export interface NodeTicket extends Expiring {
 
 export type Ticket =
   | PutTicket
+  | PutManyTicket
   | GetTicket
   | DeleteTicket
   | VerifyTicket

@@ -35,7 +35,7 @@ export interface NodeContext {
   agent: Agent;
 }
 
-type DeviceOp = Exclude<Ticket['op'], 'node' | 'devices' | 'backup'>;
+type DeviceOp = Exclude<Ticket['op'], 'node' | 'devices' | 'backup' | 'put-many'>;
 
 /**
  * The request's ticket, if it permits `op` on the device and blob that the path names, and the device.

@@ -12,6 +12,7 @@ import {
   type Verified,
 } from '../services/protocol.ts';
 import { addBackupRoutes } from './backups.ts';
+import { storeBatch } from './batch.ts';
 import { type NodeContext, permit } from './context.ts';
 import { copy } from './copy.ts';
 import { copyMany } from './copy-many.ts';
@@ -42,6 +43,9 @@ export function addRoutes(server: Server, node: NodeContext): void {
     uploads.removeAllContentTypeParsers();
     uploads.addContentTypeParser('*', (_request, _payload, done) => done(null));
     uploads.put(BLOB, { schema: ofBlob }, (request, reply) => upload(node, request, reply));
+    uploads.post('/put-many', { schema: { querystring: TicketQuery } }, (request, reply) =>
+      storeBatch(node, request, reply),
+    );
   });
 
   server.get(BLOB, { schema: ofBlob, exposeHeadRoute: false }, (request, reply) =>

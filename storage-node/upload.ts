@@ -2,7 +2,7 @@
 import { announcedDigest, formatDigest } from '../services/digests.ts';
 import { type FastifyReply, type FastifyRequest, failUnlessAnswered } from '../services/http.ts';
 import { Problem } from '../services/problems.ts';
-import type { PutTicket, Receipt } from '../services/tickets.ts';
+import type { Binding, PutTicket, Receipt } from '../services/tickets.ts';
 import type { Content } from './blob-store.ts';
 import { announcedLength, flow, gather, SMALL, tooLarge } from './body.ts';
 import { type NodeContext, permit, signReceipt } from './context.ts';
@@ -46,13 +46,8 @@ async function store(node: NodeContext, request: FastifyRequest, ticket: PutTick
       refuseMismatch(content, expected);
       forward?.end();
     };
-    const stored = await device.attempt('write', ticket.fid, () =>
-      device.store.put(ticket.fid, body, { binding: ticket, accept }),
-    );
-    device.assertWritable();
+    const stored = await keep(node, device, ticket, body, accept);
     if (Buffer.isBuffer(body)) space.used(body.length);
-    if (!stored.existed) device.changed(ticket.fid, 1);
-    node.metrics.bytes.inc({ direction: 'received' }, stored.size);
     const receipt = signReceipt(node, ticket, stored);
     if (forward !== undefined) await addParts(receipt, forward, request);
     return { receipt, existed: stored.existed };
@@ -62,6 +57,23 @@ async function store(node: NodeContext, request: FastifyRequest, ticket: PutTick
   } finally {
     space.release();
   }
+}
+
+/** Puts a blob on the device, durably, and takes note of it. */
+export async function keep(
+  node: NodeContext,
+  device: Device,
+  blob: Binding & { fid: number },
+  body: Buffer | AsyncIterable<Uint8Array>,
+  accept: (content: Content) => void,
+) {
+  const stored = await device.attempt('write', blob.fid, () =>
+    device.store.put(blob.fid, body, { binding: blob, accept }),
+  );
+  device.assertWritable();
+  if (!stored.existed) device.changed(blob.fid, 1);
+  node.metrics.bytes.inc({ direction: 'received' }, stored.size);
+  return stored;
 }
 
 /** @throws Problem insufficient-storage */
@@ -81,7 +93,7 @@ async function gatherAndForward(request: FastifyRequest, length: number, forward
 }
 
 /** @throws Problem digest-mismatch */
-export function refuseMismatch({ sha256 }: Content, expected: string | undefined): void {
+export function refuseMismatch({ sha256 }: Pick<Content, 'sha256'>, expected: string | undefined): void {
   if (expected === undefined || expected === sha256) return;
   throw new Problem(
     'digest-mismatch',

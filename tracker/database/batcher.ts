@@ -39,6 +39,11 @@ export class Batcher<In, Out> {
     });
   }
 
+  /** Fails what was not sent yet. */
+  dropWaiting(error: unknown): void {
+    for (const waiting of this.#waiting.splice(0)) waiting.reject(error);
+  }
+
   #schedule(): void {
     if (this.#scheduled || this.#running >= this.#options.concurrency || this.#waiting.length === 0) return;
     this.#scheduled = true;

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Readable } from 'node:stream';
@@ -6,7 +6,8 @@ import { buffer } from 'node:stream/consumers';
 import { setImmediate } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Problem } from '../../services/problems.ts';
-import { Keyring, type PutTicket } from '../../services/tickets.ts';
+import type { BatchEntry, BatchResult } from '../../services/protocol.ts';
+import { Keyring, type PutManyTicket, type PutTicket } from '../../services/tickets.ts';
 import type { DeviceState, HostState } from '../cluster/state.ts';
 import { type FanOutTimes, sendStream, sendWhole } from './fan-out.ts';
 import { NodeClient } from './node-client.ts';
@@ -46,24 +47,42 @@ class Sink {
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? '', 'http://sink');
-    const op = url.pathname.endsWith('/copy') ? 'copy' : request.method === 'PUT' ? 'put' : 'get';
-    const ticket = keyring.check(op, url.searchParams.get('ticket') ?? '') as PutTicket;
+    const word = url.pathname.split('/').at(-1);
+    const op = word === 'copy' || word === 'put-many' ? word : request.method === 'PUT' ? 'put' : 'get';
+    const permission: object = keyring.check(op, url.searchParams.get('ticket') ?? '');
+    const ticket = permission as Omit<PutTicket, 'op'> & Omit<PutManyTicket, 'op'>;
     if (op === 'get') return void response.end(this.blobs.get(ticket.fid));
-    if (this.behaviour === 'full') return refuse(response, new Problem('insufficient-storage'));
+    if (this.behaviour === 'full' && op !== 'put-many')
+      return refuse(response, new Problem('insufficient-storage'));
     if (this.behaviour === 'stalls') return;
     if (this.behaviour === 'dies') return void request.once('data', () => request.destroy());
     let bytes: Buffer = await buffer(request);
     if (this.behaviour === 'silent') return;
+    if (op === 'put-many') return void response.end(JSON.stringify(this.#keep(bytes, ticket.manifest)));
     if (op === 'copy') {
       const { sources } = JSON.parse(bytes.toString()) as { sources: [string] };
       bytes = Buffer.from(await (await fetch(sources[0])).arrayBuffer());
     }
     this.blobs.set(ticket.fid, bytes);
-    const sha256 = createHash('sha256')
-      .update(this.behaviour === 'lies' ? 'other bytes' : bytes)
-      .digest('hex');
+    const sha256 = this.#digest(bytes);
     const part = { host: 'h', session: 's', dev: ticket.dev, at: Date.now(), signature: 'unsigned' };
     response.end(JSON.stringify({ ...binding, fid: ticket.fid, size: bytes.length, sha256, parts: [part] }));
+  }
+
+  /** The blobs of a batch: a manifest of so many bytes comes first. */
+  #keep(body: Buffer, manifest: number): BatchResult[] {
+    let at = manifest;
+    return (JSON.parse(body.toString('utf8', 0, manifest)) as BatchEntry[]).map(({ fid, size }) => {
+      if (this.behaviour === 'full') return new Problem('insufficient-storage').toJSON();
+      const bytes = body.subarray(at, at + size);
+      at += size;
+      this.blobs.set(fid, bytes);
+      return { size, sha256: this.#digest(bytes) };
+    });
+  }
+
+  #digest(bytes: Buffer): string {
+    return hash('sha256', this.behaviour === 'lies' ? 'other bytes' : bytes);
   }
 }
 

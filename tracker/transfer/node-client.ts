@@ -4,10 +4,11 @@ import { hash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { Agent, type Dispatcher } from 'undici';
 import { formatDigest } from '../../services/digests.ts';
-import { type ProblemName, problemFrom } from '../../services/problems.ts';
-import type { CopiedMany, CopyManyOrder, Inventory, Verified } from '../../services/protocol.ts';
+import { Problem, type ProblemName, problemFrom } from '../../services/problems.ts';
+import type { BatchResult, CopiedMany, CopyManyOrder, Inventory, Verified } from '../../services/protocol.ts';
 import type { Binding, GetTicket, Keyring, PutTicket, Receipt, Ticket } from '../../services/tickets.ts';
 import type { ClusterState, DeviceState } from '../cluster/state.ts';
+import { type Batch, Batches, isSmall } from './batches.ts';
 
 /** The node could not be reached, did not answer in time, or did not answer as a storage node does. */
 export class NodeUnreachable extends Error {
@@ -68,6 +69,7 @@ const unwell: ReadonlySet<ProblemName> = new Set(['device-unavailable', 'shuttin
 export class NodeClient {
   readonly #state: KnownNodes;
   readonly #keyring: Keyring;
+  readonly #batches = new Batches((device, batch) => this.#store(device, batch));
   readonly #agent = new Agent({
     connect: { timeout: CONNECT_MS },
     headersTimeout: ANSWER_MS,
@@ -79,8 +81,13 @@ export class NodeClient {
     this.#keyring = keyring;
   }
 
-  /** Stores a blob and answers with the node's receipt. Throws the node's Problem, or NodeUnreachable. */
-  async put(device: DeviceState, order: PutOrder): Promise<Receipt> {
+  /** Stores a blob. Throws the node's Problem, or NodeUnreachable. */
+  async put(device: DeviceState, order: PutOrder): Promise<BlobRef> {
+    if (isSmall(order)) {
+      return this.#batches.put(device, order).catch((error) => {
+        throw this.#noted(device, error);
+      });
+    }
     const { fid, max, binding, body, sha256 } = order;
     const headers: Record<string, string> = {};
     if (sha256 !== undefined) headers['repr-digest'] = formatDigest(sha256);
@@ -92,6 +99,26 @@ export class NodeClient {
       headersTimeout: order.timeoutMs ?? ANSWER_MS,
     });
     return this.#receipt(device, fid, await this.#json(device, answer));
+  }
+
+  /** Sends small blobs to the device's host, for whichever of its devices each is. */
+  async #store(
+    device: DeviceState,
+    { manifest, body, count, timeoutMs = ANSWER_MS, requestId }: Batch,
+  ): Promise<BatchResult[]> {
+    const sha256 = hash('sha256', manifest, 'hex');
+    const ticket: Ticket = {
+      op: 'put-many',
+      size: body.length,
+      manifest: manifest.length,
+      sha256,
+      exp: this.soon(),
+    };
+    const more = { body, headersTimeout: timeoutMs };
+    const answer = await this.request(device, 'POST', ticket, { requestId }, more);
+    const results = await this.#json(device, answer);
+    if (Array.isArray(results) && results.length === count) return results;
+    throw this.#unreachable(device, 'answered without a result for each blob');
   }
 
   /**
@@ -285,8 +312,13 @@ export class NodeClient {
     if (answer.statusCode < 400) return answer;
     const problem = problemFrom(await answer.body.json().catch(() => undefined));
     if (problem === undefined) throw this.#unreachable(device, `answered ${answer.statusCode}`);
-    if (unwell.has(problem.problem)) this.#state.suspect(device.id);
-    throw problem;
+    throw this.#noted(device, problem);
+  }
+
+  /** `error`; its device becomes suspect if that is what it means. */
+  #noted(device: DeviceState, error: unknown): unknown {
+    if (error instanceof Problem && unwell.has(error.problem)) this.#state.suspect(device.id);
+    return error;
   }
 
   async #json(device: DeviceState, answer: Dispatcher.ResponseData): Promise<unknown> {
@@ -315,6 +347,8 @@ export class NodeClient {
 
 function pathFor(ticket: Ticket): string {
   switch (ticket.op) {
+    case 'put-many':
+      return '/put-many';
     case 'inventory':
       return `/devices/${ticket.dev}/blobs`;
     case 'read-many':

@@ -1,9 +1,9 @@
 // One new blob on its way to its devices: which were asked, which hold it, which may be asked next.
 import { Problem } from '../../services/problems.ts';
-import type { Binding, Receipt } from '../../services/tickets.ts';
+import type { Binding } from '../../services/tickets.ts';
 import { choosePlaces, placementProblem } from '../cluster/placement.ts';
 import type { ClassState, ClusterState, DeviceState } from '../cluster/state.ts';
-import type { NodeClient, PutOrder } from './node-client.ts';
+import type { BlobRef, NodeClient, PutOrder } from './node-client.ts';
 
 /** What an upload needs of the tracker. */
 export interface Parts {
@@ -51,7 +51,7 @@ export class Placing {
   places: DeviceState[] = [];
   /** Most bytes that are taken; nodes set that much space aside for a body of unknown length. */
   max: number;
-  readonly good: { device: DeviceState; receipt: Receipt }[] = [];
+  readonly good: { device: DeviceState; blob: BlobRef }[] = [];
   readonly #parts: Parts;
   readonly #mayHold = new Set<number>();
   readonly #tried = new Set<number>();
@@ -84,10 +84,10 @@ export class Placing {
   }
 
   /** Takes note of a device that holds the blob already. */
-  holds(device: DeviceState, receipt: Receipt): void {
+  holds(device: DeviceState, blob: BlobRef): void {
     this.#tried.add(device.id);
     this.#hosts.add(device.host.id);
-    this.good.push({ device, receipt });
+    this.good.push({ device, blob });
   }
 
   /** Enough devices hold the blob for the upload to be acknowledged. */
@@ -135,9 +135,9 @@ export class Placing {
   result(): Stored {
     const [first] = this.good;
     if (first === undefined || !this.enough) throw this.failure();
-    const { fid, size, sha256 } = first.receipt;
+    const { fid, size, sha256 } = first.blob;
     const { length, sha256: announced = sha256 } = this.order;
-    const agree = this.good.every(({ receipt }) => receipt.size === size && receipt.sha256 === sha256);
+    const agree = this.good.every(({ blob }) => blob.size === size && blob.sha256 === sha256);
     if (!agree || announced !== sha256 || (length ?? size) !== size) {
       throw new Problem('too-few-devices', 'The bytes changed on their way to the devices. Send them again.');
     }
@@ -174,7 +174,7 @@ export class Placing {
     const { binding, requestId } = this.order;
     const [first] = this.good;
     if (first === undefined) return;
-    const { fid, size, sha256 } = first.receipt;
+    const { fid, size, sha256 } = first.blob;
     const sources = this.good.map((one) => one.device);
     this.sent(device);
     await this.#settle(
@@ -183,9 +183,9 @@ export class Placing {
     );
   }
 
-  async #settle(device: DeviceState, answer: Promise<Receipt>): Promise<boolean> {
+  async #settle(device: DeviceState, answer: Promise<BlobRef>): Promise<boolean> {
     try {
-      this.good.push({ device, receipt: await answer });
+      this.good.push({ device, blob: await answer });
       return true;
     } catch (error) {
       this.#failed(device, error);

@@ -92,7 +92,13 @@ export const trackerSettings = Type.Object({
     default: 4,
     minimum: 0,
     maximum: 64,
-    description: 'how many blobs this tracker repairs at the same time; 0: it leaves that to others',
+    description:
+      'how many batches of blobs this tracker repairs at the same time; 0: it leaves that to others',
+  }),
+  CISTERN_REPAIR_BYTES_PER_SECOND: Type.Integer({
+    default: 0,
+    minimum: 0,
+    description: 'how much all trackers together have copied for repairs in a second; 0: any',
   }),
   CISTERN_BACKUP_EVERY_SECONDS: seconds(
     21_600,

@@ -12,6 +12,13 @@ import {
   markBad,
   settleRepair,
 } from '../../tracker/replication/copies.ts';
+import {
+  addCopies,
+  addLocations,
+  lockBlobs as lockMany,
+  settleAll,
+  settleRepairs,
+} from '../../tracker/replication/copies-many.ts';
 import { walkDeadDevice } from '../../tracker/replication/dead.ts';
 import { claimRepairs, enqueueRepairs, finishRepair } from '../../tracker/replication/queue.ts';
 import { letGo, lockBlobs, reap } from '../../tracker/replication/reaper.ts';
@@ -158,6 +165,121 @@ describe('the late answer of a copier (13)', () => {
   it('gives up a copy that others were faster to make', async () => {
     expect(await addCopy(ns.db, fid, 3, ns.state.now())).toBe('surplus');
     expect(await places()).toEqual(['1:good', '2:good', '3:removing']);
+  });
+});
+
+describe('many copies at once (7, 13, 18)', () => {
+  const made = (device: number, provenAt = ns.state.now()) => ({ fid, device, provenAt });
+  const readable = [1, 2, 3];
+  async function claimed() {
+    await enqueueRepairs(ns.db, [fid]);
+    const claims = await claimRepairs(ns.db, 1);
+    expect(claims).toHaveLength(1);
+    return claims;
+  }
+  async function otherReaps(): Promise<void> {
+    await ns.namespace.remove(ns.domain, key);
+    await other.query('BEGIN');
+    await also(lockBlobs, [[fid]]);
+    await also(letGo, [[fid]]);
+  }
+
+  it('add nothing to a blob that was reaped meanwhile', async () => {
+    await otherReaps();
+    const adding = addCopies(ns.db, [made(3)]);
+    await waits();
+    await other.query('COMMIT');
+    expect(await adding).toEqual([]);
+    expect(await places()).not.toContain('3:good');
+  });
+
+  it('would, were the blobs not locked first', async () => {
+    await ns.sql('UPDATE blobs SET want = 3 WHERE fid = $1', [fid]);
+    await otherReaps();
+    await ns.db.query(addLocations, [[fid], [3], [ns.state.now()], 15, []]);
+    await other.query('COMMIT');
+    expect(await blobState()).toBe('gone');
+    expect(await places()).toContain('3:good');
+  });
+
+  it('are each judged as if it came alone', async () => {
+    // Nothing is missing; an old proof; a dead device; a row in the way; two where one is missing.
+    expect(await addCopies(ns.db, [made(3)])).toEqual([]);
+    expect(await places()).toEqual(['1:good', '2:good', '3:removing']);
+    expect(await addCopies(ns.db, [made(3)])).toEqual([]);
+    await ns.sql('DELETE FROM locations WHERE fid = $1 AND device_id = 3', [fid]);
+    await ns.sql('UPDATE blobs SET want = 3 WHERE fid = $1', [fid]);
+    expect(await addCopies(ns.db, [made(3, ns.state.now() - 60_000)])).toEqual([]);
+    await ns.sql(`UPDATE devices SET state = 'dead' WHERE id = 3`);
+    expect(await addCopies(ns.db, [made(3)])).toEqual([]);
+    await ns.sql(`UPDATE devices SET state = 'alive' WHERE id = 3`);
+    await ns.sql('DELETE FROM locations WHERE fid = $1 AND device_id <> 1', [fid]);
+    await ns.sql('UPDATE blobs SET want = 2 WHERE fid = $1', [fid]);
+    expect(await addCopies(ns.db, [made(2), made(3)])).toEqual([fid]);
+    expect(await places()).toEqual(['1:good', '2:good', '3:removing']);
+  });
+
+  it('settle what has exactly its copies, and nothing that got a new need', async () => {
+    const claims = await claimed();
+    await markBad(ns.db, fid, 2);
+    expect(await settleRepairs(ns.db, claims, readable)).toEqual(new Set());
+    expect(await addCopies(ns.db, [made(3)])).toEqual([fid]);
+    expect(await settleRepairs(ns.db, claims, readable)).toEqual(new Set());
+    await ns.sql(`UPDATE repair SET leased_until = '-infinity'`);
+    const again = await claimRepairs(ns.db, 1);
+    expect(await settleRepairs(ns.db, again, [1])).toEqual(new Set());
+    expect(await settleRepairs(ns.db, again, readable)).toEqual(new Set([fid]));
+    expect(await places()).toEqual(['1:good', '2:removing', '3:good']);
+    expect(await queued()).toBe(false);
+  });
+
+  it('leave what has too many to a closer look', async () => {
+    await ns.sql('INSERT INTO locations (fid, device_id) VALUES ($1, 3)', [fid]);
+    expect(await settleRepairs(ns.db, await claimed(), readable)).toEqual(new Set());
+    expect(await queued()).toBe(true);
+  });
+
+  /** The other session has found a copy bad; its need was queued before the claim. */
+  async function copyTurnsBad(): Promise<void> {
+    await other.query('BEGIN');
+    await other.query('SELECT FROM blobs WHERE fid = $1 FOR UPDATE', [fid]);
+    await other.query(`UPDATE locations SET state = 'bad' WHERE fid = $1 AND device_id = 2`, [fid]);
+  }
+
+  it('do not settle on a copy that is just turning bad', async () => {
+    const claims = await claimed();
+    await copyTurnsBad();
+    const settling = settleRepairs(ns.db, claims, readable);
+    await waits();
+    await other.query('COMMIT');
+    expect(await settling).toEqual(new Set());
+    expect(await queued()).toBe(true);
+  });
+
+  it('would, were the blobs locked and counted in one look', async () => {
+    const [claim] = await claimed();
+    await copyTurnsBad();
+    await ns.db.query(settleAll, [[fid], [claim?.version], readable]);
+    await other.query('COMMIT');
+    expect(await queued()).toBe(false);
+    expect(await places()).toContain('2:bad');
+  });
+
+  it('lock blobs in one order, so that crossed batches do not deadlock', async () => {
+    const second = ns.upload(`${key}-second`);
+    await ns.namespace.commit(second);
+    await other.query('BEGIN');
+    await other.query('SELECT FROM blobs WHERE fid = $1 FOR UPDATE', [fid]);
+    const proof = ns.state.now();
+    const adding = addCopies(ns.db, [
+      { fid: second.fid, device: 3, provenAt: proof },
+      { fid, device: 3, provenAt: proof },
+    ]);
+    await waits();
+    // Were the second locked by now, this would be a deadlock.
+    expect(await also(lockMany, [[second.fid]])).toHaveLength(1);
+    await other.query('COMMIT');
+    expect(await adding).toEqual([]);
   });
 });
 

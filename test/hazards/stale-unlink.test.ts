@@ -14,6 +14,7 @@ import { addCopy } from '../../tracker/replication/copies.ts';
 import { createMeters } from '../../tracker/replication/meters.ts';
 import type { Parts } from '../../tracker/replication/parts.ts';
 import { removeReplicas } from '../../tracker/replication/remover.ts';
+import { Throttle } from '../../tracker/replication/throttle.ts';
 import { NodeClient } from '../../tracker/transfer/node-client.ts';
 import { useCluster } from '../support/cluster.ts';
 import { waitFor } from '../support/wait.ts';
@@ -38,7 +39,7 @@ beforeAll(async () => {
     CISTERN_SWEEP_EVERY_SECONDS: 3600,
     CISTERN_REPAIR_WORKERS: 0,
   };
-  parts = { config, log, db, state, nodes, meters: createMeters(new Registry()) };
+  parts = { config, log, db, state, nodes, meters: createMeters(new Registry()), throttle: new Throttle(0) };
   sql = new pg.Pool({ connectionString: database });
   opened.push({ close: async () => state.stop() }, nodes, db, { close: () => sql.end() });
 });

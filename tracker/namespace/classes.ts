@@ -30,10 +30,11 @@ const raiseWant: Statement = {
 };
 const queueShort: Statement = {
   name: 'queue-short',
-  text: `INSERT INTO repair (fid, copies)
-    SELECT b.fid, ${HOSTS_OF} FROM blobs b
+  text: `INSERT INTO repair (fid, copies, want, size)
+    SELECT b.fid, ${HOSTS_OF}, b.want, b.size FROM blobs b
     WHERE b.fid = ANY ($1::bigint[]) AND b.state = 'live' AND ${HOSTS_OF} < b.want ORDER BY b.fid
-    ON CONFLICT (fid) DO UPDATE SET version = repair.version + 1, copies = excluded.copies, next_try = now()`,
+    ON CONFLICT (fid) DO UPDATE SET version = repair.version + 1, copies = excluded.copies, want = excluded.want,
+      next_try = now()`,
 };
 const stillShort: Statement = {
   name: 'still-short',

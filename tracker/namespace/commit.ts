@@ -66,8 +66,8 @@ const commitUploads: Statement = {
       SELECT i.fid, v.id FROM item i JOIN named n ON n.fid = i.fid
         JOIN devices v ON v.id = ANY (string_to_array(i.devices, ',')::int[])
     ), short AS (
-      INSERT INTO repair (fid, copies)
-      SELECT i.fid, i.hosts FROM item i JOIN named n ON n.fid = i.fid WHERE i.hosts < i.copies
+      INSERT INTO repair (fid, copies, want, size)
+      SELECT i.fid, i.hosts, i.copies, i.size FROM item i JOIN named n ON n.fid = i.fid WHERE i.hosts < i.copies
     )
     SELECT i.i, n.mtime, CASE
         WHEN n.fid IS NOT NULL THEN CASE WHEN n.created THEN 'created' ELSE 'replaced' END

@@ -5,6 +5,7 @@ import type { TrackerConfig } from '../config.ts';
 import type { Database } from '../database/database.ts';
 import type { NodeClient } from '../transfer/node-client.ts';
 import type { Meters } from './meters.ts';
+import type { Throttle } from './throttle.ts';
 
 export interface Parts {
   config: Pick<
@@ -19,6 +20,7 @@ export interface Parts {
   state: ClusterState;
   nodes: NodeClient;
   meters: Meters;
+  throttle: Throttle;
 }
 
 /** Ids of the devices that can be read from now. */

@@ -8,7 +8,7 @@ import {
   finishRepair,
   hurryRepairs,
   postponeRepair,
-  renewLease,
+  renewLeases,
 } from './queue.ts';
 import { queuedFiles, repairSummary, stuckRepairs } from './summary.ts';
 
@@ -39,8 +39,19 @@ describe('claimRepairs', () => {
     expect(new Set(fids).size).toBe(fids.length);
     expect(fids.length + (await claimRepairs(ns.db, 40)).length).toBe(40);
     await ns.sql(`UPDATE repair SET leased_until = now() - interval '1 second' WHERE fid = 7 OR fid = 8`);
-    await renewLease(ns.db, 8);
+    await renewLeases(ns.db, [8]);
     expect(fidsOf(await claimRepairs(ns.db, 40))).toEqual([7]);
+  });
+});
+
+describe('a batch', () => {
+  it('ends with the blob that reaches its bytes, and has one at least', async () => {
+    await ns.sql(`INSERT INTO repair (fid, copies, size, next_try)
+      SELECT n, 1, n * 100, now() - interval '1 minute' + n * interval '1 second' FROM generate_series(1, 6) n`);
+    expect(fidsOf(await claimRepairs(ns.db, 10, 50))).toEqual([1]);
+    expect(fidsOf(await claimRepairs(ns.db, 10, 550))).toEqual([2, 3, 4]);
+    expect(fidsOf(await claimRepairs(ns.db, 1, 5_000))).toEqual([5]);
+    expect(await claimRepairs(ns.db, 10, 5_000)).toMatchObject([{ fid: 6, size: 600 }]);
   });
 });
 
@@ -65,7 +76,7 @@ describe('a new need', () => {
   it('ends the pause of a repair that failed', async () => {
     await queue('(1, 0, now())');
     const [claim] = await claimRepairs(ns.db, 1);
-    await postponeRepair(ns.db, { ...claim, fid: 1, version: 1, attempts: 30 }, 0, 'no good copy');
+    await postponeRepair(ns.db, { fid: 1, version: 1, size: 0, ...claim, attempts: 30 }, 0, 'no good copy');
     const [row] = await ns.sql<{ pause: number }>(
       'SELECT extract(epoch FROM next_try - now())::float8 AS pause FROM repair',
     );
@@ -90,7 +101,26 @@ describe('a new need', () => {
   });
 });
 
+describe('hurryRepairs', () => {
+  it('goes through a queue of any length', async () => {
+    await ns.sql(`INSERT INTO repair (fid, copies, why, next_try)
+      SELECT n, 1, 'no device', now() + interval '1 hour' FROM generate_series(1, 25000) n`);
+    expect(await hurryRepairs(ns.db)).toBe(25_000);
+  });
+});
+
 describe('what operators see', () => {
+  it('counts exactly, however long the queue is', async () => {
+    await ns.sql(`INSERT INTO repair (fid, copies, want, size)
+      SELECT n, n % 3, 2, 1000 FROM generate_series(1, 60000) n`);
+    expect(await repairSummary(ns.db)).toMatchObject({
+      queued: 60_000,
+      underReplicated: 40_000,
+      withoutCopy: 20_000,
+      bytes: 40_000_000,
+    });
+  });
+
   it('counts what lacks copies, also on dead devices that no walk has come by yet, and names the files', async () => {
     for (const key of ['dir/one', 'two', 'three']) await ns.namespace.commit(ns.upload(key));
     await ns.namespace.remove(ns.domain, 'three');
@@ -112,7 +142,7 @@ describe('what operators see', () => {
     } finally {
       await ns.sql(`UPDATE devices SET state = 'alive' WHERE id = 2`);
     }
-    const claim = { fid: three, version: 1, attempts: 0 };
+    const claim = { fid: three, version: 1, attempts: 0, size: 5 };
     await postponeRepair(ns.db, claim, 0, 'no good copy is reachable');
     expect(await stuckRepairs(ns.db)).toEqual([
       {

@@ -7,6 +7,8 @@ export interface Claim {
   /** Grows with every need. Only the version that was claimed may be finished (hazard 18). */
   version: number;
   attempts: number;
+  /** Bytes of the blob. */
+  size: number;
 }
 
 /** How long a claim is a worker's own without being renewed, in seconds. */
@@ -16,14 +18,14 @@ const LONGEST_PAUSE_SECONDS = 300;
 // Copies are counted as hosts with a good replica on a device that is not dead, and can be read if that is known.
 const enqueue: Statement = {
   name: 'repair-enqueue',
-  text: `INSERT INTO repair (fid, copies)
+  text: `INSERT INTO repair (fid, copies, want, size)
     SELECT need.fid, (
       SELECT count(DISTINCT d.host_id) FROM locations l JOIN devices d ON d.id = l.device_id
       WHERE l.fid = need.fid AND l.state = 'good' AND d.state <> 'dead'
-        AND ($2::int[] IS NULL OR d.id = ANY ($2)))
-    FROM unnest($1::bigint[]) AS need (fid) ORDER BY need.fid
-    ON CONFLICT (fid) DO UPDATE SET
-      version = repair.version + 1, copies = excluded.copies, attempts = 0, next_try = now()`,
+        AND ($2::int[] IS NULL OR d.id = ANY ($2))), coalesce(b.want, 0), coalesce(b.size, 0)
+    FROM unnest($1::bigint[]) AS need (fid) LEFT JOIN blobs b ON b.fid = need.fid ORDER BY need.fid
+    ON CONFLICT (fid) DO UPDATE SET version = repair.version + 1, copies = excluded.copies, want = excluded.want,
+      attempts = 0, next_try = now()`,
 };
 
 /**
@@ -39,30 +41,40 @@ export async function enqueueRepairs(tx: Queryable, fids: number[], readable?: n
 // even read, so any number of unrepairable blobs does not stand before the others.
 const claim: Statement = {
   name: 'repair-claim',
-  text: `WITH claimed AS MATERIALIZED (
-      SELECT due.fid FROM generate_series(0, 16) AS level, LATERAL (
-        SELECT fid FROM repair WHERE copies = level AND next_try <= now() AND leased_until <= now()
+  text: `WITH due AS MATERIALIZED (
+      SELECT one.fid, one.size FROM generate_series(0, 16) AS level, LATERAL (
+        SELECT fid, size FROM repair WHERE copies = level AND next_try <= now() AND leased_until <= now()
         ORDER BY next_try LIMIT $1 FOR UPDATE SKIP LOCKED
-      ) AS due LIMIT $1
+      ) AS one LIMIT $1
+    ), claimed AS (
+      SELECT fid FROM (SELECT fid, sum(size) OVER (ROWS UNBOUNDED PRECEDING) - size AS before FROM due) AS d
+      WHERE before < $3
     )
     UPDATE repair r SET leased_until = now() + $2 * interval '1 second'
     FROM claimed WHERE r.fid = claimed.fid
-    RETURNING r.fid, r.version, r.attempts`,
+    RETURNING r.fid, r.version, r.attempts, r.size`,
 };
 
-/** Claims up to `limit` repairs, those with the fewest copies first. No other worker gets them while the lease lasts. */
-export function claimRepairs(db: Queryable, limit: number): Promise<Claim[]> {
-  return db.query<Claim>(claim, [limit, LEASE_SECONDS]);
+/**
+ * Claims up to `limit` repairs, those with the fewest copies first, and no more once they have `bytes` bytes. No other
+ * worker gets them while the lease lasts.
+ */
+export function claimRepairs(
+  db: Queryable,
+  limit: number,
+  bytes = Number.MAX_SAFE_INTEGER,
+): Promise<Claim[]> {
+  return db.query<Claim>(claim, [limit, LEASE_SECONDS, bytes]);
 }
 
 const renew: Statement = {
   name: 'repair-renew',
-  text: `UPDATE repair SET leased_until = now() + $2 * interval '1 second' WHERE fid = $1`,
+  text: `UPDATE repair SET leased_until = now() + $2 * interval '1 second' WHERE fid = ANY ($1::bigint[])`,
 };
 
-/** Keeps others from a blob whose repair takes long. */
-export async function renewLease(db: Queryable, fid: number): Promise<void> {
-  await db.query(renew, [fid, LEASE_SECONDS]);
+/** Keeps others from blobs whose repair takes long. */
+export async function renewLeases(db: Queryable, fids: number[]): Promise<void> {
+  await db.query(renew, [fids, LEASE_SECONDS]);
 }
 
 const finish: Statement = {
@@ -112,14 +124,22 @@ const hurrySome: Statement = {
 const hurryAll: Statement = {
   name: 'repair-hurry-all',
   text: `UPDATE repair SET next_try = now(), version = version + 1 WHERE fid = ANY (ARRAY(
-      SELECT fid FROM repair WHERE why IS NOT NULL AND (next_try > now() OR leased_until > now())
-      ORDER BY copies, fid LIMIT 10000 FOR UPDATE SKIP LOCKED))`,
+      SELECT fid FROM repair WHERE fid > $1 AND why IS NOT NULL AND (next_try > now() OR leased_until > now())
+      ORDER BY fid LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING fid`,
 };
+const HURRIED_AT_ONCE = 10_000;
 
 /**
  * Ends the pause of repairs that could not be done so far, because that may have changed: of these blobs, or of all.
  * @returns how many are due now
  */
-export function hurryRepairs(db: Queryable, fids?: number[]): Promise<number> {
-  return fids === undefined ? db.count(hurryAll) : db.count(hurrySome, [fids]);
+export async function hurryRepairs(db: Queryable, fids?: number[]): Promise<number> {
+  if (fids !== undefined) return await db.count(hurrySome, [fids]);
+  let [hurried, after] = [0, 0];
+  for (;;) {
+    const rows = await db.query<{ fid: number }>(hurryAll, [after, HURRIED_AT_ONCE]);
+    hurried += rows.length;
+    if (rows.length < HURRIED_AT_ONCE) return hurried;
+    after = Math.max(...rows.map(({ fid }) => fid));
+  }
 }

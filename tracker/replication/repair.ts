@@ -17,7 +17,7 @@ import {
   LEASE_SECONDS,
   postponeRepair,
   releaseRepair,
-  renewLease,
+  renewLeases,
 } from './queue.ts';
 
 interface Survey {
@@ -58,7 +58,7 @@ const sourcesFailed: ReadonlySet<unknown> = new Set<ProblemName>([
 export async function repair(parts: Parts, claim: Claim, signal: AbortSignal): Promise<void> {
   const { db, log, meters } = parts;
   const renewal = setInterval(
-    () => void renewLease(db, claim.fid).catch((err) => log.debug({ err }, 'lease not renewed')),
+    () => void renewLeases(db, [claim.fid]).catch((err) => log.debug({ err }, 'lease not renewed')),
     (LEASE_SECONDS * 1000) / 3,
   );
   const progress: Progress = { copies: 0 };
@@ -171,12 +171,13 @@ async function copyTo(
   sources: DeviceState[],
   signal: AbortSignal,
 ): Promise<string | undefined> {
-  const { nodes, db, state, log, meters } = parts;
+  const { nodes, db, state, log, meters, throttle } = parts;
   const requestId = `repair-${randomUUID()}`;
   // Sources that failed just now come last; the target asks them in turn.
   const ordered = sources.toSorted((a, b) => Number(state.isSuspect(a.id)) - Number(state.isSuspect(b.id)));
   try {
     const order = { fid, size, sha256, binding, sources: ordered, requestId, signal };
+    throttle.spend(size);
     const receipt = await nodes.copy(target, order);
     const part = receipt.parts.find(({ dev }) => dev === target.id);
     if (part === undefined || receipt.size !== size || receipt.sha256 !== sha256) {

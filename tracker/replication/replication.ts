@@ -7,6 +7,8 @@ import pLimit from 'p-limit';
 import { Gauge } from 'prom-client';
 import { failPoint } from '../../services/fail-points.ts';
 import type { HttpMetrics } from '../../services/metrics.ts';
+import { MANY_BLOBS } from '../../services/protocol.ts';
+import type { TrackerConfig } from '../config.ts';
 import { purgeDetached } from '../namespace/purge.ts';
 import { walkDeadDevice } from './dead.ts';
 import { emptyTrash, forgetAnswers, forgetHistory } from './expiry.ts';
@@ -17,12 +19,14 @@ import { type Parts, readableDevices } from './parts.ts';
 import { claimRepairs, hurryRepairs } from './queue.ts';
 import { forgetTombstones, reap } from './reaper.ts';
 import { removeReplicas } from './remover.ts';
-import { repair } from './repair.ts';
+import { repairMany } from './repair-many.ts';
 import { claimFullScan, type ScanAnswer, scan } from './scan.ts';
 import { queueLevels } from './summary.ts';
 import { claimSweep, sweepDevice } from './sweep.ts';
+import { Throttle } from './throttle.ts';
 
-export interface ReplicationOptions extends Omit<Parts, 'meters'> {
+export interface ReplicationOptions extends Omit<Parts, 'meters' | 'throttle'> {
+  config: Parts['config'] & Pick<TrackerConfig, 'CISTERN_REPAIR_BYTES_PER_SECOND'>;
   metrics: HttpMetrics;
   /** How long an order to unlink is valid. */
   deleteTicketSeconds?: number;
@@ -32,6 +36,8 @@ const SCAN_BATCH = 5_000;
 const PURGE_BATCH = 1_000;
 const CHECKS_AT_ONCE = 4;
 const STOP_MS = 10_000;
+/** A batch of repairs ends with the blob that reaches this. */
+const BATCH_BYTES = 8 * 1024 * 1024;
 
 export class Replication {
   readonly #parts: Parts;
@@ -48,7 +54,11 @@ export class Replication {
 
   constructor({ metrics, deleteTicketSeconds = 30, ...parts }: ReplicationOptions) {
     const { config, log } = parts;
-    this.#parts = { ...parts, meters: createMeters(metrics.registry) };
+    this.#parts = {
+      ...parts,
+      meters: createMeters(metrics.registry),
+      throttle: new Throttle(config.CISTERN_REPAIR_BYTES_PER_SECOND),
+    };
     this.#deleteTicketSeconds = deleteTicketSeconds;
     this.#measureQueue(metrics);
     const loop = (name: string, pause: number, work: (signal: AbortSignal) => Promise<boolean>) =>
@@ -120,13 +130,15 @@ export class Replication {
   }
 
   async #repairSome(signal: AbortSignal): Promise<boolean> {
-    const { config, db, log } = this.#parts;
-    const free = config.CISTERN_REPAIR_WORKERS - this.#active.size;
-    if (free <= 0) return false;
-    const claims = await claimRepairs(db, free);
-    for (const claim of claims) {
-      const work: Promise<void> = repair(this.#parts, claim, signal)
-        .catch((err) => log.warn({ err, fid: claim.fid }, 'a repair was broken off; its lease will run out'))
+    const { config, db, log, throttle } = this.#parts;
+    while (this.#active.size < config.CISTERN_REPAIR_WORKERS && !signal.aborted) {
+      await throttle.refresh(db);
+      // The loop comes by again within a second.
+      if (throttle.wait() > 0) break;
+      const claims = await claimRepairs(db, MANY_BLOBS, Math.min(BATCH_BYTES, throttle.rate || BATCH_BYTES));
+      if (claims.length === 0) break;
+      const work: Promise<void> = repairMany(this.#parts, claims, signal)
+        .catch((err) => log.warn({ err }, 'repairs were broken off; their leases will run out'))
         .finally(() => {
           this.#noticeAway();
           this.#active.delete(work);

@@ -2,7 +2,7 @@
 import type { Database, Statement } from '../database/database.ts';
 import { nameOf } from './names.ts';
 
-// In a queue longer than this, nearly every blob lacks copies: they are not looked at one by one any more.
+/** Of a dead device, so many blobs that its walk has not come by are counted. */
 const LOOKED_AT = 50_000;
 const STUCK = 20;
 
@@ -20,6 +20,8 @@ export interface RepairSummary {
   queued: number;
   underReplicated: number;
   withoutCopy: number;
+  /** Of the blobs that are below their copies. */
+  bytes: number;
   oldest: Date | null;
   removing: number;
   reaping: number;
@@ -28,16 +30,16 @@ export interface RepairSummary {
 // What stands good on dead devices and is not queued yet is short as well: the walk is about to come by.
 const summarize: Statement = {
   name: 'summary-counts',
-  text: `WITH queue AS MATERIALIZED (SELECT count(*) AS length FROM repair)
-    SELECT queue.length AS queued,
-      (CASE WHEN queue.length > $1 THEN queue.length ELSE
-        (SELECT count(*) FROM repair r JOIN blobs b ON b.fid = r.fid WHERE r.copies < b.want AND b.state = 'live') END)
+  text: `WITH queue AS MATERIALIZED (
+      SELECT count(*) AS queued, count(*) FILTER (WHERE copies < want) AS short,
+        count(*) FILTER (WHERE copies = 0 AND want > 0) AS without,
+        coalesce(sum(size) FILTER (WHERE copies < want), 0)::bigint AS bytes, min(at) AS oldest FROM repair
+    )
+    SELECT queue.queued, queue.short
       + (SELECT count(*) FROM devices d, LATERAL (SELECT fid FROM locations WHERE device_id = d.id AND state = 'good'
           LIMIT $1) l WHERE d.state = 'dead' AND NOT EXISTS (SELECT FROM repair r WHERE r.fid = l.fid))
         AS "underReplicated",
-      (SELECT count(*) FROM (SELECT FROM repair r JOIN blobs b ON b.fid = r.fid
-        WHERE r.copies = 0 AND b.state = 'live' LIMIT $1) q) AS "withoutCopy",
-      (SELECT min(at) FROM repair) AS oldest,
+      queue.without AS "withoutCopy", queue.bytes, queue.oldest,
       (SELECT count(*) FROM locations WHERE state = 'removing') AS removing,
       (SELECT count(*) FROM reap) AS reaping
     FROM queue`,

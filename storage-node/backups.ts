@@ -150,7 +150,8 @@ async function sendBackup(node: NodeContext, request: FastifyRequest, reply: Fas
         digest.update(piece);
         held = piece;
       }
-      if (digest.digest('hex') !== backup.sha256) throw new Error(`the backup ${name} is corrupt`);
+      if (digest.digest('hex') !== backup.sha256)
+        throw new Problem('replica-corrupt', `Device ${device.id} holds backup '${name}' with wrong bytes.`);
       if (held !== undefined) yield held;
     } finally {
       await file.close();

@@ -57,12 +57,12 @@ const databaseSize: Statement = {
 const claim: Statement = {
   name: 'backups-claim',
   text: `UPDATE cluster SET backup_begun = now()
-    WHERE $1 > 0 AND backup_begun <= now() - $1 * interval '1 second'`,
+    WHERE $1::float8 > 0 AND backup_begun <= now() - $1::float8 * interval '1 second'`,
 };
 // Another tracker, or this one, tries again before an interval has gone by.
 const giveBack: Statement = {
   name: 'backups-give-back',
-  text: `UPDATE cluster SET backup_begun = now() - ($1 - least($1, 60)) * interval '1 second'`,
+  text: `UPDATE cluster SET backup_begun = now() - ($1::float8 - least($1::float8, 60)) * interval '1 second'`,
 };
 const insert: Statement = {
   name: 'backups-insert',

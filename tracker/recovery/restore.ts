@@ -10,8 +10,8 @@ import type { Keyring } from '../../services/tickets.ts';
 import { ClusterState, type DeviceState } from '../cluster/state.ts';
 import { Database } from '../database/database.ts';
 import { NodeClient } from '../transfer/node-client.ts';
-import { BadBackup, type Header } from './format.ts';
-import { load } from './load.ts';
+import type { Header } from './format.ts';
+import { load, NotEmpty } from './load.ts';
 import { type Named, nameAgain } from './name-again.ts';
 import { getBackup, listBackups, listDevices, readJournal } from './node-backups.ts';
 import { type Holding, type Lost, lostNames, type Newcomer, reconcile } from './reconcile.ts';
@@ -65,6 +65,8 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
   let db: Database | undefined;
   let state: ClusterState | undefined;
   try {
+    // Before anybody else is asked: without a database there is nothing to be done.
+    await (await connect()).end();
     const unreached: string[] = [];
     const asked = new Set<string>();
     const found = await survey(nodes, options.nodes, asked, unreached);
@@ -150,8 +152,8 @@ async function loadNewest(
       const header = await load(databaseUrl, connect, unzipped);
       return { header, source: `${backup.name} on device ${device.id}` };
     } catch (error) {
-      const unusable = error instanceof BadBackup || isStreamFailure(error);
-      if (!unusable) throw error;
+      // It is not the backup's fault; or else another device, or an older one, may do better.
+      if (error instanceof NotEmpty || error instanceof pg.DatabaseError) throw error;
       failures.push(`${backup.name} on device ${device.id}: ${(error as Error).message}`);
     }
   }
@@ -160,12 +162,6 @@ async function loadNewest(
       ? `no backup can be used: ${failures.join('; ')}`
       : 'no backup was found on any device that could be asked',
   );
-}
-
-/** The bytes broke off, or are no gzip: another device may have good ones. */
-function isStreamFailure(error: unknown): boolean {
-  const { code } = error as NodeJS.ErrnoException;
-  return code !== undefined && /^(Z_|UND_ERR|ECONNRESET|ERR_STREAM)/.test(code);
 }
 
 /** Only the disk that the backup knows under that number is compared. */

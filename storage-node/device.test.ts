@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
+  cpSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -11,6 +12,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { enableFailPoints } from '../services/fail-points.ts';
 import { createLogger } from '../services/logging.ts';
 import { needs } from '../test/support/needs.ts';
 import { Device } from './device.ts';
@@ -242,6 +244,49 @@ describe('a device', () => {
     });
     await device.look();
     expect(device.report()).toMatchObject({ condition: 'readonly', errors: 2 });
+  });
+
+  it('takes writes again after an operator had it tried, if it keeps what is written', async () => {
+    const node = await start();
+    const points = join(files.path, 'points');
+    mkdirSync(points);
+    enableFailPoints({ CISTERN_FAIL_POINTS: points, NODE_ENV: 'test' });
+    const check = () => {
+      const ticket = sign({ op: 'check', dev: 1 });
+      return fetch(`${node.url}/devices/1/check?ticket=${ticket}`, { method: 'POST' });
+    };
+    try {
+      writeFileSync(join(points, 'node-written'), 'EIO');
+      expect((await node.put(1, small)).status).toBe(503);
+      await until(() => last(1)?.condition === 'readonly');
+      expect(last(1)?.why).toContain('cistern device check 1');
+      // It fails again: the disk is not well.
+      writeFileSync(join(points, 'node-read'), 'EIO');
+      expect((await check()).status).toBe(503);
+      expect((await node.put(1, small)).status).toBe(503);
+      expect((await check()).status).toBe(204);
+      expect((await node.put(1, small)).status).toBe(201);
+      await until(() => last(1)?.condition === 'ok');
+      expect(readdirSync(join(dev1(), 'tmp'))).toEqual([]);
+    } finally {
+      enableFailPoints({});
+    }
+  });
+
+  it('is offered to the tracker again when its disk was set back while the node ran', async () => {
+    const node = await start();
+    expect((await node.put(1, small)).status).toBe(201);
+    await until(() => last(1)?.sequence === 1);
+    const image = join(files.path, 'image');
+    cpSync(dev1(), image, { recursive: true });
+    expect((await node.put(2, small)).status).toBe(201);
+    await until(() => last(1)?.sequence === 2);
+    const before = tracker.registrations.length;
+    renameSync(dev1(), `${dev1()}.gone`);
+    await until(() => last(1)?.condition === 'out');
+    renameSync(image, dev1());
+    await until(() => tracker.registrations.length > before && last(1)?.condition === 'ok');
+    expect(tracker.registrations.at(-1)?.devices[0]?.sequence).toBe(1);
   });
 
   it('is read-only when its directory is', async () => {

@@ -63,7 +63,7 @@ export class Device {
   #opened = '';
   #failure: string | undefined;
   #clock: string | undefined;
-  #registered: { uuid: string | null; out: boolean; sequence: number; verdict: Verdict } | undefined;
+  #registered: { uuid: string | null; out: boolean; verdict: Verdict } | undefined;
   #logged = '';
 
   constructor(options: DeviceOptions) {
@@ -106,19 +106,14 @@ export class Device {
 
   /** True if the cluster has taken the disk that is there now into service. */
   get accepted(): boolean {
-    return this.#registered?.verdict.verdict === 'accepted' && this.uuid !== null && this.#isJudged;
-  }
-
-  /** The tracker has judged this disk, and it has not been set back since. */
-  get #isJudged(): boolean {
     const registered = this.#registered;
-    return registered?.uuid === this.uuid && this.journal.sequence.value >= registered.sequence;
+    return registered?.verdict.verdict === 'accepted' && this.uuid !== null && registered.uuid === this.uuid;
   }
 
   /** True if the tracker has not judged the disk as it is now. */
   get needsRegistration(): boolean {
     const registered = this.#registered;
-    if (registered === undefined || !this.#isJudged) return true;
+    if (registered === undefined || registered.uuid !== this.uuid) return true;
     return registered.out && this.#look.condition !== 'out';
   }
 
@@ -173,7 +168,10 @@ export class Device {
   async #open(writable: boolean): Promise<void> {
     const identity = `${this.uuid} ${this.#filesystem} ${writable}`;
     if (this.#opened === identity) return;
+    const before = this.journal.sequence.value;
     await this.journal.open();
+    // Set back while we ran: the tracker has to judge the disk anew.
+    if (this.journal.sequence.value < before) this.#registered = undefined;
     await this.quarantine.open();
     if (writable) await this.store.open();
     await this.#count.open(this.id);
@@ -182,8 +180,7 @@ export class Device {
 
   /** Notes what the tracker says of the disk as it was in `report`. */
   judged(report: DeviceReport, verdict: Verdict): void {
-    const { uuid, condition, sequence = 0 } = report;
-    this.#registered = { uuid, out: condition === 'out', sequence, verdict };
+    this.#registered = { uuid: report.uuid, out: report.condition === 'out', verdict };
     this.#noticeChange();
   }
 

@@ -152,6 +152,41 @@ describe('a bad replica', () => {
     await told(21, 'corrupt');
   });
 
+  it('has no range sent of a block that is wrong; the others are', async () => {
+    expect((await node.put(22, large)).status).toBe(201);
+    const path = join(node.paths[0] as string, blobPath(22));
+    const MiB = 1024 * 1024;
+    const wrong = Buffer.from(large);
+    wrong[2 * MiB + 500_000] = ~(wrong[2 * MiB + 500_000] as number);
+    writeFileSync(path, wrong);
+    const ranged = async (start: number, end: number) => {
+      const answer = await node.get(22, large, { range: `bytes=${start}-${end - 1}` });
+      expect(answer.status).toBe(206);
+      const chunks: Uint8Array[] = [];
+      const reading = (async () => {
+        for await (const chunk of answer.body ?? []) chunks.push(chunk);
+      })();
+      const whole = await reading.then(
+        () => true,
+        () => false,
+      );
+      return { whole, bytes: Buffer.concat(chunks) };
+    };
+    for (const [start, end] of [
+      [10, 20],
+      [MiB - 5, MiB + 5],
+      [0, 2 * MiB],
+      [3 * MiB, 3 * MiB + 17],
+    ] as const) {
+      expect(await ranged(start, end)).toEqual({ whole: true, bytes: large.subarray(start, end) });
+    }
+    // The bytes that are asked for are right, but their block is not.
+    const { whole, bytes } = await ranged(MiB + 7, 2 * MiB + 9);
+    expect(whole).toBe(false);
+    expect(bytes.equals(large.subarray(MiB + 7, 2 * MiB).subarray(0, bytes.length))).toBe(true);
+    await told(22, 'corrupt');
+  });
+
   it('is 404 and told to the tracker when it is missing', async () => {
     const answer = await node.get(30, small);
     expect(answer.status).toBe(404);

@@ -40,7 +40,8 @@ export class Journal {
 
   /** Begins anew, on the disk that is there now. */
   async open(): Promise<void> {
-    await this.close();
+    // What could not be made durable on a disk that is gone is lost with it.
+    await this.close().catch(() => {});
     this.#tables.clear();
     this.#removals.clear();
     await this.sequence.load();
@@ -109,11 +110,12 @@ export class Journal {
 
   /** Makes all of it durable and closes its files. */
   async close(): Promise<void> {
-    await this.#flush();
+    await this.#flush().finally(() => {
+      clearTimeout(this.#timer);
+      this.#timer = undefined;
+    });
     const open = [...this.#segments.values()];
     this.#segments.clear();
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
     await Promise.all(open.map((segment) => segment.close()));
   }
 

@@ -1,10 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { delay } from '../services/lifecycle.ts';
+import { liveRecords } from './journal-record.ts';
+import { journalPath } from './layout.ts';
 import {
   blobClient,
   CLUSTER_KEY,
@@ -24,7 +27,7 @@ beforeEach(async () => {
   tracker = await startFakeTracker();
 });
 afterEach(async () => {
-  if (child !== undefined && child.exitCode === null) {
+  if (child !== undefined && child.exitCode === null && child.signalCode === null) {
     child.kill('SIGKILL');
     await once(child, 'exit');
   }
@@ -128,6 +131,43 @@ describe('the process', () => {
     expect(code).toBe(2);
     expect(said).toContain('same directory');
   });
+});
+
+describe('killed', () => {
+  it('has every blob that it acknowledged on record, whatever else it was doing', async () => {
+    const process = run();
+    process.stderr?.resume();
+    const node = blobClient(await announced(process));
+    const bytes = random(500);
+    await until(async () => (await node.put(1, bytes)).status === 201);
+    const kept = new Set([1]);
+    const touched = new Set<number>();
+    let fid = 1;
+    const work = async () => {
+      for (;;) {
+        const mine = ++fid;
+        if ((await node.put(mine, bytes)).status === 201) kept.add(mine);
+        // So many are removed that the journal is being rewritten at times.
+        if (mine % 7 === 0) continue;
+        touched.add(mine);
+        kept.delete(mine);
+        await node.remove(mine);
+      }
+    };
+    const workers = Array.from({ length: 8 }, () => work().catch(() => {}));
+    while (kept.size < 50) await delay(10);
+    process.kill('SIGKILL');
+    await Promise.all([once(process, 'exit'), ...workers]);
+    const root = join(files.path, 'dev1');
+    const recorded = new Set<number>();
+    for (const first of [0, 1000]) {
+      const path = join(root, journalPath(first));
+      for (const one of liveRecords(existsSync(path) ? readFileSync(path, 'utf8') : '').keys())
+        recorded.add(one);
+    }
+    for (const one of kept) expect(recorded, `blob ${one}`).toContain(one);
+    for (const one of recorded) expect(kept.has(one) || touched.has(one) || one > fid - 9).toBe(true);
+  }, 120_000);
 });
 
 describe('without a tracker', () => {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Fastify from 'fastify';
 import { createLogger } from '../services/logging.ts';
-import type { Heartbeat, Registration } from '../services/protocol.ts';
+import type { Heartbeat, KnownBlob, Registration } from '../services/protocol.ts';
 import { Keyring, type Ticket } from '../services/tickets.ts';
 import { readNodeConfig } from './config.ts';
 import { startNode } from './node.ts';
@@ -37,6 +37,8 @@ export async function startFakeTracker(port = 0) {
     /** Added to the clock that it tells. */
     clockError: 0,
     cluster: CLUSTER,
+    /** What it knows of blobs; undefined: it does not answer that question. */
+    blobs: undefined as KnownBlob[] | undefined,
     stop: () => server.close(),
   };
   const known = new Set<string>();
@@ -55,6 +57,11 @@ export async function startFakeTracker(port = 0) {
     tracker.heartbeats.push(heartbeat);
     const clock = Date.now() + tracker.clockError;
     return { cluster: tracker.cluster, register: !known.has(heartbeat.session), clock };
+  });
+  server.post('/v1/cluster/blobs', async (request, reply) => {
+    const { fids } = request.body as { fids: number[] };
+    if (tracker.blobs === undefined) return reply.code(503).send({});
+    return { blobs: tracker.blobs.filter(({ fid }) => fids.includes(fid)) };
   });
   tracker.url = await server.listen({ host: '127.0.0.1', port });
   return tracker;

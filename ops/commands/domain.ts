@@ -6,6 +6,7 @@ import { formatTime, plural } from '../lib/format.ts';
 import { natural } from '../lib/options.ts';
 import { confirm, run, type Session, verb } from '../lib/session.ts';
 import type { Domain } from '../lib/types.ts';
+import * as rewind from './rewind.ts';
 
 export function register(program: Command): void {
   const domain = program.command('domain').description('list, add, change or remove domains');
@@ -32,6 +33,7 @@ export function register(program: Command): void {
     .option('-r, --recursive', 'with all its files; without it, the domain must be empty')
     .option('--yes', 'do not ask')
     .action(run(remove));
+  rewind.register(domain);
 }
 
 async function list(session: Session): Promise<undefined> {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { escapeControls, formatAge, formatBytes, parseExpiry } from './format.ts';
+import { escapeControls, formatAge, formatBytes, parseExpiry, parsePast } from './format.ts';
 
 test('sizes have one decimal and never 1024 of a unit', () => {
   expect([0, 1, 1023, 1024, 1536, 1024 ** 2 - 1, 1024 ** 2, 5 * 1024 ** 4].map(formatBytes)).toEqual([
@@ -39,4 +39,21 @@ test('names cannot command a terminal, nor hide what they are', () => {
   expect(escapeControls('photo\u202egpj.exe\u2028\ud800')).toBe('photo\\u{202e}gpj.exe\\u{2028}\\u{d800}');
   const harmless = 'Grüße 日本 👩‍👩‍👧 100% "x" \\n';
   expect(escapeControls(harmless)).toBe(harmless);
+});
+
+test('a time in the past is so long ago, or a time, in UTC unless it has a zone', () => {
+  const now = Date.parse('2026-11-23T10:00:00Z');
+  const past = (text: string) => parsePast(text, now);
+  expect(['30s ago', '2h ago', '90 minutes ago', '1 day ago', '3 weeks ago'].map(past)).toEqual([
+    '2026-11-23T09:59:30.000Z',
+    '2026-11-23T08:00:00.000Z',
+    '2026-11-23T08:30:00.000Z',
+    '2026-11-22T10:00:00.000Z',
+    '2026-11-02T10:00:00.000Z',
+  ]);
+  expect(past('2026-11-22')).toBe('2026-11-22T00:00:00Z');
+  expect(past('2026-11-22 14:05')).toBe('2026-11-22T14:05:00Z');
+  expect(past('2026-11-22T14:05:06.123456+01:00')).toBe('2026-11-22T14:05:06.123456+01:00');
+  for (const wrong of ['', '2h', 'yesterday', '2 moons ago', '2026-13-01', '14:00'])
+    expect(past(wrong)).toBeUndefined();
 });

@@ -49,6 +49,35 @@ export function parseExpiry(text: string, now = Date.now()): string | undefined 
   return Number.isNaN(at) ? undefined : new Date(at).toISOString();
 }
 
+const unitsOf: Record<string, string> = {
+  second: 's',
+  min: 'm',
+  minute: 'm',
+  hour: 'h',
+  day: 'd',
+  week: 'w',
+};
+
+/**
+ * '2h ago', '90 minutes ago', or a time as people write it (in UTC unless it has a zone) -> RFC 3339, as exact as it was
+ * given; undefined if it is neither.
+ */
+export function parsePast(text: string, now = Date.now()): string | undefined {
+  const ago = /^(\d{1,6}) ?([a-z]+?)s? ago$/.exec(text.trim());
+  if (ago) {
+    const unit = ago[2] as string;
+    const seconds = secondsOf[unitsOf[unit] ?? unit];
+    return seconds === undefined ? undefined : new Date(now - Number(ago[1]) * seconds * 1000).toISOString();
+  }
+  const at = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(:\d\d(?:\.\d{1,6})?)?)? ?(Z|UTC|[+-]\d\d:\d\d)?$/i.exec(
+    text.trim(),
+  );
+  if (!at) return undefined;
+  const zone = at[4] === undefined || /^(z|utc)$/i.test(at[4]) ? 'Z' : at[4];
+  const time = `${at[1]}T${at[2] ?? '00:00'}${at[3] ?? ':00'}${zone}`;
+  return Number.isNaN(Date.parse(time)) ? undefined : time;
+}
+
 // Controls, and characters that are not seen or turn the direction of what follows: a name could hide with them what
 // it is, or command the terminal.
 const unsafe = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;

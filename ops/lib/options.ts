@@ -1,6 +1,6 @@
 // Values of options and arguments: parsed, or refused with a sentence.
 import { InvalidArgumentError } from 'commander';
-import { parseExpiry } from './format.ts';
+import { parseExpiry, parsePast } from './format.ts';
 
 /** A whole number from 1 on. */
 export function positive(text: string): number {
@@ -29,4 +29,11 @@ export function expiry(text: string): string {
   const at = parseExpiry(text);
   if (at !== undefined) return at;
   throw new InvalidArgumentError("Write a time from now ('12h', '30d') or a date ('2027-01-31').");
+}
+
+/** '2h ago' or a time, as RFC 3339. */
+export function past(text: string): string {
+  const at = parsePast(text);
+  if (at !== undefined) return at;
+  throw new InvalidArgumentError("Write '2h ago' or a time ('2026-11-23 14:00', in UTC, or with a zone).");
 }

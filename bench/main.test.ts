@@ -37,3 +37,10 @@ test('an unknown suite is a usage error that names the known ones', async () => 
   expect(failure).toMatchObject({ code: 2, stderr: expect.stringContaining("no suite 'nonsense'") });
   expect(failure.stderr).toContain('look-ups');
 });
+
+test('a profile names the modules of trackers and nodes', { timeout: 120_000 }, async () => {
+  const { stdout } = await bench('--quick', '--profile', '--only', 'node-writes', '--out', out);
+  const [, trackers, nodes] = stdout.split(/\n\| (?:tracker|storage nodes): /) as [string, string, string];
+  expect(trackers).toMatch(/^\| [\w/@-]+ \| \d+\.\d % \|$/m);
+  expect(nodes).toMatch(/^\| fastify \| \d+\.\d % \|$/m);
+});

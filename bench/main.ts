@@ -4,6 +4,7 @@ import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { withCluster } from './lib/cluster.ts';
+import { describeProfiles, profileInto } from './lib/profile.ts';
 import { describeMachine, describeVersions, emptyFindings, markdown, type Results } from './lib/report.ts';
 import type { Bench, Suite } from './lib/suite.ts';
 import { judge } from './lib/targets.ts';
@@ -25,6 +26,7 @@ const HELP = `Usage: npm run bench -- [options]
 
   --quick       a small subset, to see that everything runs
   --only NAME   one suite (may be repeated): ${names.join(', ')}; without it all but drupal
+  --profile     also profile trackers and nodes: files in DIR/profile, and a table of self time. It slows them down
   --out DIR     where results go and clusters keep their files (default: bench/results)
 
 A run of all of these also renews docs/benchmarks.md. Exit codes: 0 all measured, 1 something failed, 2 usage, 130 interrupted.
@@ -39,14 +41,20 @@ mkdirSync(out, { recursive: true });
 const scratch = join(out, `run-${process.pid}.tmp`);
 let interrupted = false;
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, interrupt);
+const profiles = join(out, 'profile');
+if (options.profile) {
+  rmSync(profiles, { recursive: true, force: true });
+  profileInto(profiles);
+}
 const results = await run(suites.filter(({ name }) => options.only.includes(name)));
 rmSync(scratch, { recursive: true, force: true });
 if (interrupted) process.exit(130);
-const complete = standard.every((name) => options.only.includes(name)) && !options.quick;
+const complete = standard.every((name) => options.only.includes(name)) && !options.quick && !options.profile;
 write(join(out, `${complete ? 'latest' : 'partial'}.json`), `${JSON.stringify(results, null, 2)}\n`);
 write(join(out, `${complete ? 'latest' : 'partial'}.md`), markdown(results));
 if (complete && out === RESULTS) renewDocument(markdown(results));
 process.stdout.write(markdown(results));
+if (options.profile) process.stdout.write(describeProfiles(profiles));
 process.exit(results.suites.some(({ failed }) => failed !== undefined) ? 1 : 0);
 
 /** A Ctrl-C at a terminal ends the cluster too, so that the suite under way fails, and stops by itself. */
@@ -100,11 +108,12 @@ function write(path: string, text: string): void {
   renameSync(`${path}.new`, path);
 }
 
-function readOptions(): { quick: boolean; only: string[]; out: string } {
+function readOptions(): { quick: boolean; profile: boolean; only: string[]; out: string } {
   try {
     const { values } = parseArgs({
       options: {
         quick: { type: 'boolean', default: false },
+        profile: { type: 'boolean', default: false },
         only: { type: 'string', multiple: true, default: standard },
         out: { type: 'string', default: RESULTS },
         help: { type: 'boolean', short: 'h', default: false },

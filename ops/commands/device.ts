@@ -4,6 +4,7 @@ import { deviceColumns } from '../lib/cluster.ts';
 import { natural, positive, positives } from '../lib/options.ts';
 import { confirm, forEach, run, type Session, verb } from '../lib/session.ts';
 import type { Device } from '../lib/types.ts';
+import { registerCare } from './device-care.ts';
 
 const states = {
   alive: 'take reads and writes',
@@ -41,6 +42,7 @@ export function register(program: Command): void {
   })
     .argument('<id...>', "numbers, from 'cistern device list'", positives)
     .action(run(remove));
+  registerCare(device);
 }
 
 async function devices(session: Session): Promise<Device[]> {

@@ -50,6 +50,7 @@ async function screen(out: Output, found: Status): Promise<void> {
       `repair queue ${files.queued}${files.oldestRepair ? `, oldest ${formatAge(files.oldestRepair)}` : ''}; ` +
       `${files.removing} being removed, ${files.reaping} to be reaped; ${plural(files.domains, 'domain')}`,
   );
+  await out.line(`scrub     ${scrubbed(found)}`);
   await out.line('');
   await out.list(found.hosts, hostColumns(out));
   await out.line('');
@@ -57,6 +58,22 @@ async function screen(out: Output, found: Status): Promise<void> {
   const next = found.reasons.flatMap(({ next }) => (next ? [next] : []));
   if (next.length > 0) await out.line('');
   for (const command of new Set(next)) await out.line(`${dim('next:')} ${bold(out.name(command))}`);
+}
+
+/** How long ago the device that waits longest was read from end to end, and what scrubs have found. */
+function scrubbed({ devices }: Status): string {
+  const read = devices.flatMap(({ id, state, scrub }) =>
+    state === 'dead' || scrub === undefined || scrub.days === 0 ? [] : [{ id, ...scrub }],
+  );
+  const aside = devices.reduce((sum, { quarantined }) => sum + quarantined, 0);
+  const found = read.reduce((sum, one) => sum + one.found, 0);
+  const bad = `; ${plural(found, 'bad copy', 'bad copies')} found ever, ${aside} put aside`;
+  const waiting = read.filter(({ completed }) => completed === null);
+  if (read.length === 0) return 'no device is scrubbed';
+  if (waiting.length > 0) return `${plural(waiting.length, 'device')} in the first pass${bad}`;
+  const oldest = read.reduce((a, b) => ((a.completed ?? 0) <= (b.completed ?? 0) ? a : b));
+  const age = formatAge(new Date(oldest.completed ?? 0).toISOString());
+  return `oldest full pass ended ${age} (device ${oldest.id})${bad}`;
 }
 
 /** The same for pipes: each line begins with the word for what it is about. */

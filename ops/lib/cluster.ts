@@ -39,6 +39,14 @@ export function deviceColumns(out: Output): Column<Device>[] {
       cell: (d) => String(d.errors),
       paint: (d) => (d.errors === 0 ? String : out.color.red),
     },
+    {
+      head: 'scrubbed',
+      cell: ({ scrub }) => {
+        if (scrub?.completed == null) return '-';
+        const at = new Date(scrub.completed).toISOString();
+        return out.terminal ? formatAge(at) : at;
+      },
+    },
     { head: 'weight', right: true, cell: (d) => String(d.weight) },
     { head: 'why', cell: (d) => d.why ?? '' },
   ];

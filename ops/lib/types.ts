@@ -81,6 +81,9 @@ export interface Device {
   blobs: number;
   errors: number;
   highestFid: number;
+  /** Bad replicas that are kept aside. */
+  quarantined: number;
+  scrub?: Scrub;
   /** It was dead, and its inventory is compared before it is alive again. */
   reviving: boolean;
   /** Down for so long that copies of what it holds are made elsewhere. */
@@ -96,6 +99,20 @@ export interface Device {
     rate?: number;
     secondsLeft?: number;
   };
+}
+
+/** Times in milliseconds since the epoch. */
+export interface Scrub {
+  /** A pass is made in so many days; 0: none. */
+  days: number;
+  began: number | null;
+  completed: number | null;
+  /** Null between passes. */
+  position: number | null;
+  bytes: number;
+  blobs: number;
+  unverified: number;
+  found: number;
 }
 
 export interface Status {

@@ -3,6 +3,7 @@
 import { Type } from 'typebox';
 import type { Server } from '../../services/http.ts';
 import { Problem } from '../../services/problems.ts';
+import { ScrubReport } from '../../services/protocol.ts';
 import { changeDevice, removeDevice } from '../cluster/machines.ts';
 import type { ClusterState, DeviceState } from '../cluster/state.ts';
 import type { Tracker } from '../tracker.ts';
@@ -36,6 +37,8 @@ export const Device = Type.Object(
     blobs: Type.Integer(),
     errors: Type.Integer({ description: 'read and write errors since its storage node started' }),
     highestFid: Type.Integer(),
+    quarantined: Type.Integer({ description: 'bad replicas that are kept aside on its disk' }),
+    scrub: Type.Optional(ScrubReport),
   },
   strict,
 );

@@ -35,7 +35,7 @@ function device(id: number, on: HostState, more: Partial<DeviceState> = {}): Dev
     free: 100 * GIB,
     blobs: 0,
     errors: 0,
-    highestFid: 0,
+    highestFid: 0, quarantined: 0,
     ...more,
   };
 }

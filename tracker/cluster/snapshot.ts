@@ -1,6 +1,6 @@
 // What one look at the database says of the cluster: its hosts, devices, domains and classes. One statement, so that
 // all of it is of one instant.
-import type { DeviceReport } from '../../services/protocol.ts';
+import type { DeviceReport, ScrubReport } from '../../services/protocol.ts';
 import type { Queryable } from '../database/database.ts';
 
 export interface HostState {
@@ -38,6 +38,10 @@ export interface DeviceState {
   blobs: number;
   errors: number;
   highestFid: number;
+  /** Bad replicas that are kept aside on the disk. */
+  quarantined: number;
+  /** How far its scrub is; absent if its node does not say. */
+  scrub?: ScrubReport;
 }
 
 export interface ClassState {
@@ -149,7 +153,7 @@ function deviceState(
   const up = host.up && report.condition !== 'out';
   const readable = up && device.state !== 'dead';
   const clockIsRight = Math.abs(host.clockOffsetMs) <= MAX_CLOCK_OFFSET_MS;
-  const { condition, why, total, free, blobs, errors, highestFid } = report;
+  const { condition, why, total, free, blobs, errors, highestFid, quarantined = 0, scrub } = report;
   return {
     ...device,
     host,
@@ -163,6 +167,8 @@ function deviceState(
     blobs,
     errors,
     highestFid,
+    quarantined,
+    ...(scrub === undefined ? {} : { scrub }),
   };
 }
 

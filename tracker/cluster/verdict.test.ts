@@ -18,7 +18,7 @@ function host(name: string, more: Partial<HostState> = {}): HostState {
 }
 
 function device(id: number, on: HostState, more: Partial<DeviceState> = {}): DeviceState {
-  const base = { uuid: '', weight: 100, total: 1000, blobs: 0, errors: 0, highestFid: 0 };
+  const base = { uuid: '', weight: 100, total: 1000, blobs: 0, errors: 0, highestFid: 0, quarantined: 0 };
   const well = {
     state: 'alive',
     condition: 'ok',

@@ -121,7 +121,9 @@ function deviceReasons(device: DeviceState): Reason[] {
     return [
       {
         what: `${name} is ${what}${why}`,
-        next: `mend it on host ${device.host.name}; only if its disk is lost: cistern device dead ${device.id}`,
+        next:
+          commandIn(device.why) ??
+          `mend it on host ${device.host.name}; only if its disk is lost: cistern device dead ${device.id}`,
       },
     ];
   }
@@ -130,6 +132,11 @@ function deviceReasons(device: DeviceState): Reason[] {
   return [
     { what: `${name} is ${full}`, next: 'add a device to a storage node (CISTERN_DEVICES), or delete files' },
   ];
+}
+
+/** Some reasons end with the command that helps. */
+function commandIn(why = ''): string | undefined {
+  return /cistern device \w+ \d+$/.exec(why)?.[0];
 }
 
 function missingCopies({ backlog: { underReplicated, withoutCopy } }: Findings): Reason[] {

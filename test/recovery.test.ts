@@ -24,7 +24,12 @@ afterAll(async () => {
 
 test('after everything was killed, all that was acknowledged is there, and nothing is left over', async () => {
   const seed = process.env.CHAOS_SEED ?? String(Date.now());
-  const { violations, counts } = await runChaos(cluster, { seed, seconds: SECONDS, server });
+  const { violations, counts } = await runChaos(cluster, {
+    seed,
+    seconds: SECONDS,
+    server,
+    everything: true,
+  });
   process.stderr.write(`recovery, seed ${seed}: ${JSON.stringify(counts)}\n`);
   expect(violations, `repeat with CHAOS_SEED=${seed}`).toEqual([]);
   expect(counts['everything killed']).toBeGreaterThan(0);

@@ -31,8 +31,9 @@ export async function lookAfter(world: World, rooms: Room[], race: Race, random:
       world.violation(`tracker ${tracker + 1} does not show what was acknowledged: ${wrong}`);
   }
   await readAll(world, wanted);
-  await repaired(world);
+  await ends0(world, 'repair', '--json', '--patience', '30');
   await cleanedUp(world);
+  await ends0(world, 'fsck', '--verify', '--json');
   const { verified, wrong } = await verifyReplicas(cluster, db);
   world.counts.set('replicas verified', verified);
   for (const text of [...wrong, ...(await brokenInvariants(db))]) world.violation(text);
@@ -71,12 +72,13 @@ async function readAll(world: World, tree: Tree): Promise<void> {
   }
 }
 
-/** `cistern repair` must end well: every file has its copies. */
-async function repaired(world: World): Promise<void> {
+/** The operator's command must end well: `repair` if every file has its copies, `fsck` if nothing is to be found. */
+async function ends0(world: World, ...command: string[]): Promise<void> {
   const { cluster } = world;
   const env = { CISTERN_URL: cluster.trackers[0]?.url ?? '', CISTERN_TOKEN: cluster.adminToken };
-  const { code, stdout, stderr } = await runCistern(['repair', '--json', '--patience', '30'], { env });
-  if (code !== 0) world.violation(`cistern repair ended with ${code}: ${stderr}${stdout.slice(-2_000)}`);
+  const { code, stdout, stderr } = await runCistern(command, { env });
+  if (code !== 0)
+    world.violation(`cistern ${command[0]} ended with ${code}: ${stderr}${stdout.slice(-2_000)}`);
 }
 
 /** What no file needs must go from disks and tables. */

@@ -42,9 +42,16 @@ export async function age(cluster: Cluster, db: pg.Pool): Promise<void> {
     const path = replicaPath(cluster, fid, device);
     if (existsSync(path)) utimesSync(path, hourAgo, hourAgo);
   }
+  await ageReplicas(db);
   // A permission to unlink that was given just now is being used: its row must be found as it is.
   await db.query(`UPDATE locations SET at = at - interval '1 hour'
     WHERE state = 'removing' AND at < now() - interval '2 seconds' AND at > now() - interval '1 hour'`);
+}
+
+/** Lets what is counted look an hour old: the sweep says nothing of replicas that were counted just now. */
+export async function ageReplicas(db: pg.Pool): Promise<void> {
+  await db.query(`UPDATE locations SET at = at - interval '1 hour'
+    WHERE state = 'good' AND at > now() - interval '1 hour'`);
 }
 
 /**

@@ -13,11 +13,13 @@ export async function killTrackers(world: World, random: Random, signal: AbortSi
   while (await pause(random.between(1_000, 3_000), signal)) {
     const victims = random.chance(0.15) ? trackers : [random.pick(trackers)];
     const away = random.between(0, 1_000);
-    await Promise.all(victims.map((tracker) => killTracker(world, tracker, away)));
+    const kill = (tracker: Part) => world.alone(tracker, () => killTracker(world, tracker, away));
+    await Promise.all(victims.map(kill));
   }
 }
 
-async function killTracker(world: World, tracker: Part, away: number): Promise<void> {
+/** Kills a tracker, waits until the database is done with it, and starts it again after a while (milliseconds). */
+export async function killTracker(world: World, tracker: Part, away = 0): Promise<void> {
   world.count('tracker killed');
   await tracker.kill('SIGKILL');
   // The database may still be at what the dead tracker asked for last.
@@ -29,11 +31,13 @@ async function killTracker(world: World, tracker: Part, away: number): Promise<v
       );
       return rows.length === 0;
     },
-    { what: `the sessions of ${tracker.name} to end`, timeout: 30_000 },
+    { what: `the sessions of ${tracker.name} to end`, timeout: 60_000 },
   );
   ended(world, tracker);
   await sleep(away);
-  await tracker.start();
+  // Without a database it gives up after a while.
+  const started = () => tracker.start().then(() => true);
+  await waitFor(started, { what: `${tracker.name} to start`, timeout: 120_000 });
 }
 
 /** A tracker was killed, and the database is done with it. */
@@ -62,6 +66,21 @@ export async function crashEverything(
   }
 }
 
+/** Kills PostgreSQL now and then until `signal` is aborted; it runs when this returns. */
+export async function killDatabase(
+  world: World,
+  server: EmbeddedServer,
+  random: Random,
+  signal: AbortSignal,
+): Promise<void> {
+  while (await pause(random.between(5_000, 20_000), signal)) {
+    world.count('database killed');
+    await server.kill();
+    await sleep(random.between(0, 3_000));
+    await server.start();
+  }
+}
+
 /** Kills and stops storage nodes until `signal` is aborted; all run when it returns. */
 export async function harmNodes(world: World, random: Random, signal: AbortSignal): Promise<void> {
   const { nodes } = world.cluster;
@@ -71,18 +90,20 @@ export async function harmNodes(world: World, random: Random, signal: AbortSigna
     const away = random.between(0, 3_000);
     for (const _ of victims) world.count(deed === 'kill' ? 'node killed' : 'node stood still');
     await Promise.all(
-      victims.map(async (node) => {
-        await node.kill(deed === 'kill' ? 'SIGKILL' : 'SIGSTOP');
-        await sleep(away);
-        if (deed === 'kill') await node.start();
-        else await node.kill('SIGCONT');
-      }),
+      victims.map((node) =>
+        world.alone(node, async () => {
+          await node.kill(deed === 'kill' ? 'SIGKILL' : 'SIGSTOP');
+          await sleep(away);
+          if (deed === 'kill') await node.start();
+          else await node.kill('SIGCONT');
+        }),
+      ),
     );
   }
 }
 
-/** False if `signal` was aborted. */
-async function pause(ms: number, signal: AbortSignal): Promise<boolean> {
+/** Waits; false if `signal` was aborted. */
+export async function pause(ms: number, signal: AbortSignal): Promise<boolean> {
   await sleep(ms, undefined, { signal }).catch(() => {});
   return !signal.aborted;
 }

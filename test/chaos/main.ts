@@ -2,11 +2,12 @@
 import { Command } from 'commander';
 import { startCluster } from '../support/cluster.ts';
 import { createDatabaseOn, EmbeddedServer } from '../support/postgres.ts';
+import { Network } from './network.ts';
 import { chaosCluster, runChaos } from './run.ts';
 
 const options = new Command('chaos')
   .description(
-    'Kill trackers and storage nodes while clients write; then see whether every promise was kept.',
+    'Let processes, disks, the network and the database fail while clients write; then see whether every promise was kept.',
   )
   .option('--seed <text>', 'repeats the choices of a former run', String(Date.now()))
   .option('--minutes <number>', 'how long things go wrong', '1')
@@ -22,12 +23,14 @@ process.stderr.write(`seed ${options.seed}, ${seconds} s\n`);
 const server = await EmbeddedServer.create({ max_connections: '200' });
 try {
   const { url: database } = await createDatabaseOn(server.url);
-  const cluster = await startCluster({ ...chaosCluster, database });
+  const network = new Network();
+  const cluster = await startCluster({ ...network.into(chaosCluster), database });
   try {
     const { violations, counts } = await runChaos(cluster, {
       seed: options.seed,
       seconds,
-      ...(options.everything && { server }),
+      server,
+      ...(options.everything ? { everything: true } : { network }),
     });
     for (const [what, count] of Object.entries(counts)) process.stdout.write(`${what}\t${count}\n`);
     for (const violation of violations) process.stdout.write(`BROKEN: ${violation}\n`);
@@ -36,6 +39,7 @@ try {
     process.exitCode = violations.length > 0 ? 1 : 0;
   } finally {
     await cluster.stop();
+    await network.close();
   }
 } finally {
   await server.remove();

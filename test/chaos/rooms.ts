@@ -16,6 +16,13 @@ interface Entry {
   fid?: number;
 }
 
+interface Version {
+  id: number;
+  key: string;
+  /** The digest, in quotes. */
+  etag: string;
+}
+
 export class Room {
   /** What the room holds, as far as it was acknowledged. Paths are relative to it. */
   tree: Tree = new Map();
@@ -47,6 +54,7 @@ export class Room {
       copy: full ? 0 : 9,
       mkdir: 4,
       rmdir: full ? 15 : 4,
+      restore: this.name.startsWith('kept-') && !full ? 6 : 0,
       read: 14,
       list: 4,
     });
@@ -54,6 +62,7 @@ export class Room {
     if (verb === 'read') return this.#read();
     if (verb === 'list') return this.check([this.tree]);
     if (verb === 'put' || verb === 'direct') return this.#put(verb);
+    if (verb === 'restore') return this.#restore();
     if (verb === 'move' || verb === 'copy') {
       const operation: Operation = { op: verb, from: this.#known(0.9), to: this.#path() };
       const body = JSON.stringify({ from: this.#key(operation.from), to: this.#key(operation.to) });
@@ -99,6 +108,22 @@ export class Room {
     Object.assign(condition, typed);
     // A commit may be repeated: its fid is what makes it one.
     return this.#do(operation, commit, true);
+  }
+
+  /** Takes a version out of the trash, to where it was or elsewhere: as if its bytes were written there now. */
+  async #restore(): Promise<void> {
+    const trash = '/v1/domains/demo/trash';
+    const listed = await this.#ask({ method: 'GET', path: `${trash}?prefix=${this.name}/&limit=20` });
+    if (listed.kind === 'lost') return listed.settled();
+    if (listed.kind !== 'answered' || listed.answer.status !== 200) return;
+    const { versions } = json<{ versions: Version[] }>(listed.answer);
+    if (versions.length === 0) return;
+    const { id, key, etag } = this.#random.pick(versions);
+    const path = this.#random.chance(0.7) ? key.slice(this.name.length + 1) : this.#path();
+    const body = JSON.stringify({ to: this.#key(path) });
+    const headers = { 'content-type': 'application/json' };
+    const operation: Operation = { op: 'put', path, sha256: etag.replaceAll('"', ''), exclusive: false };
+    return this.#do(operation, { method: 'POST', path: `${trash}/${id}/restore`, headers, body });
   }
 
   /** Carries an operation out, and holds what came of it against what must. */

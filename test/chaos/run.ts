@@ -1,11 +1,12 @@
 // One chaos run: actors write and read while trackers and storage nodes are killed; then everything is healed, and
 // every promise is looked after.
-import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import type { Cluster, ClusterOptions } from '../support/cluster.ts';
 import type { EmbeddedServer } from '../support/shared-postgres.ts';
 import { lookAfter } from './aftermath.ts';
-import { crashEverything, harmNodes, killTrackers } from './faults.ts';
+import { crashEverything, harmNodes, killDatabase, killTrackers, pause } from './faults.ts';
+import { Losses } from './losses.ts';
+import type { Network } from './network.ts';
 import { Race } from './racers.ts';
 import { Random } from './random.ts';
 import { Room } from './rooms.ts';
@@ -22,6 +23,8 @@ export const chaosCluster: ClusterOptions = {
       CISTERN_SWEEP_AFTER_SECONDS: '4',
       CISTERN_SWEEP_EVERY_SECONDS: '1',
     },
+    // Everything is scrubbed every few seconds.
+    node: { CISTERN_SCRUB_DAYS: '0.0001' },
   },
 };
 
@@ -41,8 +44,14 @@ export interface ChaosOptions {
   /** The same seed makes the same choices. */
   seed: string;
   seconds: number;
-  /** The cluster's own PostgreSQL: then it is not parts that are killed, but everything at one instant. */
+  /** On a slow machine it goes on until each of these was counted. */
+  until?: string[];
+  /** The cluster's own PostgreSQL, which is killed too. */
   server?: EmbeddedServer;
+  /** What the cluster's parts speak through, which fails too. */
+  network?: Network;
+  /** Not now this and then that: everything is killed at one instant, again and again. */
+  everything?: true;
 }
 
 /** Runs actors and faults for some time, and looks at what is left. */
@@ -51,7 +60,7 @@ export async function runChaos(cluster: Cluster, options: ChaosOptions): Promise
   const db = new pg.Pool({ connectionString: cluster.database });
   // A test may kill the database under it.
   db.on('error', () => {});
-  const world = new World(cluster, db);
+  const world = new World(cluster, db, options.network);
   try {
     const made = await cluster.request('PUT', '/v1/domains/demo/classes/fleeting', {
       token: cluster.adminToken,
@@ -60,9 +69,11 @@ export async function runChaos(cluster: Cluster, options: ChaosOptions): Promise
     if (!made.ok) throw new Error(`the class was refused: ${await made.text()}`);
     const rooms = ROOMS.map((name) => new Room(world, name, new Random(`${seed}/${name}`)));
     const race = new Race(world);
-    await act(world, rooms, race, options);
+    const losses = new Losses(world, new Random(`${seed}/losses`));
+    await act(world, rooms, race, losses, options);
     if (world.violations.length === 0) {
       await cluster.ready();
+      if (!(await losses.mended())) world.violation('what the disks lost was not mended in a minute');
       await lookAfter(world, rooms, race, new Random(`${seed}/aftermath`));
     }
     return { violations: world.violations, counts: Object.fromEntries([...world.counts].sort()) };
@@ -76,21 +87,19 @@ async function act(
   world: World,
   rooms: Room[],
   race: Race,
-  { seed, seconds, server }: ChaosOptions,
+  losses: Losses,
+  options: ChaosOptions,
 ): Promise<void> {
+  const { seed } = options;
   const ending = { actors: new AbortController(), faults: new AbortController() };
   const of = (name: string) => new Random(`${seed}/${name}`);
   const acting = Promise.all([
     ...rooms.map((room) => room.run(ending.actors.signal)),
     ...RACERS.map((name) => race.run(name, of(name), ending.actors.signal)),
   ]);
-  const { signal } = ending.faults;
-  const failing = server
-    ? crashEverything(world, server, of('crashes'), signal)
-    : Promise.all([killTrackers(world, of('trackers'), signal), harmNodes(world, of('nodes'), signal)]);
+  const failing = Promise.all(failures(world, losses, options, of, ending.faults.signal));
   try {
-    const time = sleep(seconds * 1000, undefined, { signal: ending.actors.signal }).catch(() => {});
-    await Promise.race([time, acting, failing]);
+    await Promise.race([enough(world, options, ending.actors.signal), acting, failing]);
     ending.actors.abort();
     // Actors that wait for an answer must get it while the faults go on.
     await acting;
@@ -98,5 +107,34 @@ async function act(
     ending.actors.abort();
     ending.faults.abort();
     await failing;
+  }
+}
+
+/** All that goes wrong at the same time. */
+function failures(
+  world: World,
+  losses: Losses,
+  { server, network, everything }: ChaosOptions,
+  of: (name: string) => Random,
+  signal: AbortSignal,
+): Promise<void>[] {
+  if (everything && server) return [crashEverything(world, server, of('crashes'), signal)];
+  return [
+    killTrackers(world, of('trackers'), signal),
+    harmNodes(world, of('nodes'), signal),
+    losses.run(signal),
+    ...(network ? [network.fail(world, of('network'), signal)] : []),
+    ...(server ? [killDatabase(world, server, of('database'), signal)] : []),
+  ];
+}
+
+async function enough(
+  world: World,
+  { seconds, until = [] }: ChaosOptions,
+  signal: AbortSignal,
+): Promise<void> {
+  await pause(seconds * 1000, signal);
+  while (until.some((what) => !world.counts.has(what)) && world.violations.length === 0) {
+    if (!(await pause(200, signal))) return;
   }
 }

@@ -4,8 +4,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
 import { Agent, request } from 'undici';
 import { encodeKey } from '../../services/keys.ts';
-import type { Cluster } from '../support/cluster.ts';
+import type { Cluster, Part } from '../support/cluster.ts';
 import { waitFor } from '../support/wait.ts';
+import { killTracker } from './faults.ts';
+import type { Network } from './network.ts';
 import type { Random } from './random.ts';
 
 /** A client waits so long for an answer; a cluster that is being killed at random must still give one. */
@@ -59,9 +61,13 @@ export class World {
   readonly fids = new Map<number, string>();
   /** How often each tracker was killed and all that it had asked of the database was over. */
   readonly lives: number[];
+  readonly #network: Network | undefined;
+  readonly #busy = new Map<Part, Promise<unknown>>();
   readonly #agent = new Agent({ headersTimeout: ANSWER_MS, bodyTimeout: ANSWER_MS, connections: null });
 
-  constructor(cluster: Cluster, db: pg.Pool) {
+  /** @param network that clients reach the trackers through */
+  constructor(cluster: Cluster, db: pg.Pool, network?: Network) {
+    this.#network = network;
     this.cluster = cluster;
     this.db = db;
     this.lives = cluster.trackers.map(() => 0);
@@ -86,23 +92,32 @@ export class World {
     await this.#agent.destroy();
   }
 
+  /** Kills or starts a part while nobody else does. */
+  async alone<T>(part: Part, deed: () => Promise<T>): Promise<T> {
+    const turn = Promise.resolve(this.#busy.get(part)).then(deed);
+    this.#busy.set(
+      part,
+      turn.catch(() => {}),
+    );
+    return await turn;
+  }
+
   /** Asks one tracker after another until one can be connected to. */
   async ask(random: Random, asked: Asked): Promise<Outcome> {
     const { trackers, token } = this.cluster;
     const headers = { authorization: `Bearer ${token}`, ...asked.headers };
     for (let index = random.between(0, trackers.length - 1); ; index = (index + 1) % trackers.length) {
       const life = this.lives[index] as number;
-      const url = `${trackers[index]?.url}${asked.path}`;
+      const tracker = trackers[index] as Part;
+      const url = `${this.#network?.url(tracker.name) ?? tracker.url}${asked.path}`;
       const answer = await this.send(url, { ...asked, headers });
       if (answer === 'unsent') await sleep(50);
       else if (answer instanceof Error) {
-        // Only a tracker that was killed may leave a client without an answer.
-        return this.#lost(answer.message, () =>
-          waitFor(() => (this.lives[index] as number) > life, {
-            what: `tracker ${index + 1} to have been killed (${asked.method} ${asked.path}: ${answer.message})`,
-            timeout: 30_000,
-          }),
-        );
+        // It was killed, or the network failed: then it is killed now, and ends what it may still be at.
+        const settled = async () => {
+          if (this.lives[index] === life) await killTracker(this, tracker);
+        };
+        return this.#lost(answer.message, () => this.alone(tracker, settled));
       } else return this.#judge(asked, answer);
     }
   }

@@ -14,6 +14,8 @@ import { find, wrk } from '../lib/tools.ts';
 
 const INLINE_IMAGES = 50;
 const ROUNDS = 15;
+/** Of requests at once, a second each: many short rounds in turn, so that what disturbs one site disturbs the other. */
+const LOAD_ROUNDS = 9;
 const CONCURRENCY = 8;
 const UPLOAD = Buffer.alloc(1024 * 1024, 'a file to upload');
 
@@ -28,13 +30,22 @@ interface Site {
   editor: Visitor;
 }
 
+type Pair = [local: Site, stored: Site];
+
+/** How a path is asked for. */
+interface Way {
+  server: Server;
+  path: string;
+}
+
 export const drupal: Suite = {
   name: 'drupal',
   title: 'Drupal',
   about:
     'The same Drupal twice, each on two heads (php-fpm behind nginx): with its files on a local disk, and in Cistern (two ' +
     `trackers, three nodes), in turn. The page has ${INLINE_IMAGES} images in its text; 'uncached' is with all caches of rendered ` +
-    `pages emptied. Times are medians of ${ROUNDS} rounds; requests a second are at concurrency ${CONCURRENCY}.`,
+    `pages emptied. The sites take turns, ${ROUNDS} times for one request and ${LOAD_ROUNDS} times for a second of requests at ` +
+    `concurrency ${CONCURRENCY}; a target is held against the median of what each round says of one by the other.`,
   run: async (bench) => {
     const skip = (why: string): Findings => ({ rows: [], skipped: [why], figures: {} });
     if (bench.quick) return skip('a site takes minutes to be made: not in a quick run');
@@ -82,62 +93,84 @@ async function prepare(rig: Rig, where: string): Promise<Site> {
 async function measure(bench: Bench, local: Site, stored: Site): Promise<Findings> {
   const rows: Row[] = [];
   const figures: Findings['figures'] = {};
-  const sites = [local, stored];
+  const sites: Pair = [local, stored];
 
-  /** Times `work` on both sites in turn. Returns Cistern's median by the local disk's. */
-  const time = async (
-    what: string,
-    work: (site: Site, round: number) => Promise<number>,
-  ): Promise<number> => {
+  /** Times `work` on both sites in turn. Returns Cistern's time by the local disk's. */
+  const time = async (what: string, work: (site: Site, round: number) => Promise<number>) => {
     bench.say(what);
-    const times = new Map<Site, number[]>(sites.map((site) => [site, []]));
-    // The first round warms up.
-    for (let round = 0; round <= ROUNDS; round++) {
-      for (const site of sites) {
-        const ms = await work(site, round);
-        if (round > 0) times.get(site)?.push(ms);
-      }
-    }
-    const medians = sites.map((site) => median(times.get(site) ?? []));
+    const times = await inTurn(sites, ROUNDS, work);
     for (const [i, site] of sites.entries()) {
-      rows.push({ what, files: site.where, 'ms (median)': round1(medians[i] ?? 0), 'a second': '' });
+      rows.push({ what, files: site.where, 'ms (median)': round1(median(times[i] ?? [])), 'a second': '' });
     }
-    return (medians[1] ?? 0) / (medians[0] ?? 1);
+    return ratio(times);
   };
-  /** Requests a second for one path. */
-  const load = async (what: string, site: Site, server: Server, path: string): Promise<number> => {
-    bench.say(`${what}, ${site.where}`);
-    const how = { concurrency: CONCURRENCY, seconds: Math.ceil(bench.seconds) };
-    const run = () => wrk(find('wrk') as string, site.head.url(server), [path], how);
-    await run();
-    const { perSecond, p50 } = await run();
-    rows.push({ what, files: site.where, 'ms (median)': round1(p50), 'a second': Math.round(perSecond) });
-    return perSecond;
+  /** Asks both sites in turn for one path, as fast as they can. Returns Cistern's rate by the local disk's. */
+  const load = async (what: string, ways: [Way, Way]) => {
+    bench.say(what);
+    const p50s: [number[], number[]] = [[], []];
+    const rates = await inTurn(sites, LOAD_ROUNDS, async (site) => {
+      const i = site === local ? 0 : 1;
+      const { server, path } = ways[i];
+      const how = { concurrency: CONCURRENCY, seconds: 1 };
+      const { perSecond, p50 } = await wrk(find('wrk') as string, site.head.url(server), [path], how);
+      p50s[i].push(p50);
+      return perSecond;
+    });
+    for (const [i, site] of sites.entries()) {
+      const ms = round1(median(p50s[i]?.slice(1) ?? []));
+      rows.push({
+        what: `${what}, by ${ways[i]?.server}`,
+        files: site.where,
+        'ms (median)': ms,
+        'a second': Math.round(median(rates[i] ?? [])),
+      });
+    }
+    return ratio(rates);
   };
 
   figures['drupal-uncached'] = await time('page, uncached', async ({ head, page }) => {
     await head.run("\\Drupal\\Core\\Cache\\Cache::invalidateTags(['rendered']);");
     return timed(async () => expectStatus(await fetch(head.url('nginx') + page), 200));
   });
-  const cached = [];
-  for (const site of sites) cached.push(await load('page, from the page cache', site, 'nginx', site.page));
-  figures['drupal-cached'] = (cached[1] ?? 0) / (cached[0] ?? 1);
+  const cached = sites.map(({ page }): Way => ({ server: 'nginx', path: page })) as [Way, Way];
+  figures['drupal-cached'] = await load('page, from the page cache', cached);
   figures['drupal-upload'] = await time('content form with a file of 1 MiB', ({ editor }, round) =>
     timed(async () => expectStatus(await save(editor, round), 303)),
   );
   await derivatives(sites, time);
-  const originals = [
-    await load('original, by nginx', local, 'nginx', local.original),
-    await load('original, by the gateway', stored, 'nginx with the gateway', stored.original),
-  ];
-  figures['drupal-original'] = (originals[1] ?? 0) / (originals[0] ?? 1);
-  await load('original, by the middleware', stored, 'nginx', stored.original);
+  const original: Way = { server: 'nginx', path: local.original };
+  figures['drupal-original'] = await load('original', [
+    original,
+    { server: 'nginx with the gateway', path: stored.original },
+  ]);
+  await load('original', [original, { server: 'nginx', path: stored.original }]);
   return { rows, skipped: [], figures };
+}
+
+/** Measures both sites in turn, so many times and once to warm up; each begins every other time. */
+async function inTurn(
+  sites: Pair,
+  rounds: number,
+  work: (site: Site, round: number) => Promise<number>,
+): Promise<[number[], number[]]> {
+  const found: [number[], number[]] = [[], []];
+  for (let round = 0; round <= rounds; round++) {
+    for (const i of round % 2 === 0 ? ([0, 1] as const) : ([1, 0] as const)) {
+      const value = await work(sites[i], round);
+      if (round > 0) found[i].push(value);
+    }
+  }
+  return found;
+}
+
+/** What the second one is by the first, in the median of the rounds. */
+function ratio([first, second]: [number[], number[]]): number {
+  return median(second.map((value, round) => value / (first[round] ?? Number.NaN)));
 }
 
 /** The first request for a derivative, which makes it, and one that finds it, on the other head where that has it. */
 async function derivatives(
-  sites: Site[],
+  sites: Pair,
   time: (what: string, work: (site: Site, round: number) => Promise<number>) => Promise<number>,
 ): Promise<void> {
   const paths = new Map<Site, string[]>();

@@ -1,7 +1,7 @@
 // Lists that come in pages, as one sequence each; and looking up what keys are.
 import { type Api, directoryPath, domainPath } from './api.ts';
 import { isProblem } from './failure.ts';
-import type { Entry, MissingFile, TrashedVersion } from './types.ts';
+import type { Entry, TrashedVersion } from './types.ts';
 
 /** The entries of a directory: one level by name, or (recursive) all below it, directories before their files. */
 export function listDirectory(
@@ -30,18 +30,6 @@ export function listTrash(api: Api, domain: string, prefix?: string): AsyncGener
       query: { prefix, limit: 1000, cursor },
     });
     return { items: page.versions, next: page.next };
-  });
-}
-
-/** Every file that waits for repair, by fid. */
-export function listMissing(api: Api): AsyncGenerator<MissingFile> {
-  return pages(async (after) => {
-    const page = await api.json<{ files: MissingFile[]; next?: number }>({
-      method: 'GET',
-      path: '/v1/repair/missing',
-      query: { after, limit: 1000 },
-    });
-    return { items: page.files, next: page.next?.toString() };
   });
 }
 

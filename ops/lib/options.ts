@@ -19,6 +19,17 @@ export function positives(text: string, before: number[] | undefined): number[] 
   return [...(before ?? []), positive(text)];
 }
 
+const UNITS: Record<string, number> = { '': 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3 };
+
+/** '50M' -> bytes a second; 'none' -> 0, 'default' -> null. */
+export function byteRate(text: string): number | null {
+  if (text === 'default') return null;
+  if (text === 'none') return 0;
+  const [, digits, unit] = /^([1-9]\d{0,8})([KMG]?)$/i.exec(text) ?? [];
+  if (digits !== undefined) return Number(digits) * (UNITS[(unit ?? '').toUpperCase()] as number);
+  throw new InvalidArgumentError("Write bytes a second ('500K', '50M', '1G'), 'none' or 'default'.");
+}
+
 /** 'a,b' and repeated options, as one list. */
 export function list(text: string, before: string[] | undefined): string[] {
   return [...(before ?? []), ...text.split(',').filter((part) => part !== '')];

@@ -5,7 +5,8 @@ import { formatBytes, formatSeconds } from './format.ts';
 export interface Progress {
   /** What there is to do; may grow while it is being found out. */
   setTotal(total: number): void;
-  set(value: number): void;
+  /** @param note shown behind the numbers */
+  set(value: number, note?: string): void;
   add(amount: number): void;
   /** Takes the bar away. */
   stop(): void;
@@ -22,6 +23,7 @@ export function startProgress(what: string, unit: string, total: number, enabled
   if (!enabled || !process.stderr.isTTY) return silent;
   const start = Date.now();
   let [value, most] = [0, total];
+  let remark = '';
   const shown = (n: number) => (unit === 'bytes' ? formatBytes(n) : n.toLocaleString('en-US'));
   const bar = new SingleBar({
     format: (_options, { progress }) => {
@@ -30,7 +32,7 @@ export function startProgress(what: string, unit: string, total: number, enabled
       const left = rate > 0 && most > value ? `, ${formatSeconds((most - value) / rate)} left` : '';
       const filled = Math.round(24 * Math.min(1, progress));
       const word = unit === 'bytes' ? '' : ` ${unit}`;
-      return `${what} [${'#'.repeat(filled)}${'-'.repeat(24 - filled)}] ${shown(value)} of ${shown(most)}${word}, ${shown(Math.round(rate))}/s${left}`;
+      return `${what} [${'#'.repeat(filled)}${'-'.repeat(24 - filled)}] ${shown(value)} of ${shown(most)}${word}, ${shown(Math.round(rate))}/s${left}${remark}`;
     },
     stream: process.stderr,
     hideCursor: true,
@@ -45,8 +47,9 @@ export function startProgress(what: string, unit: string, total: number, enabled
       most = next;
       bar.setTotal(next);
     },
-    set(next) {
+    set(next, note) {
       value = next;
+      remark = note === undefined ? '' : ` (${note})`;
       bar.update(Math.min(next, most));
     },
     add(amount) {

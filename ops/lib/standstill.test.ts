@@ -7,6 +7,7 @@ function seen(queued: number, stuck: [fid: number, attempts: number][]): Repair 
     queued,
     underReplicated: queued,
     withoutCopy: 0,
+    bytes: 0,
     oldest: null,
     removing: 0,
     reaping: 0,

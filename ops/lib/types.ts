@@ -138,6 +138,8 @@ export interface Repair {
   queued: number;
   underReplicated: number;
   withoutCopy: number;
+  /** Of the files that are below their copies. */
+  bytes: number;
   oldest: string | null;
   removing: number;
   reaping: number;

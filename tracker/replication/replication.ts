@@ -20,10 +20,12 @@ import { claimRepairs, hurryRepairs } from './queue.ts';
 import { forgetTombstones, reap } from './reaper.ts';
 import { removeReplicas } from './remover.ts';
 import { repairMany } from './repair-many.ts';
-import { claimFullScan, type ScanAnswer, scan } from './scan.ts';
+import { claimFullScan, type ScanAnswer, type ScanOrder, scan } from './scan.ts';
+import type { Selection } from './selection.ts';
 import { queueLevels } from './summary.ts';
 import { claimSweep, sweepDevice } from './sweep.ts';
 import { Throttle } from './throttle.ts';
+import { type Verification, verifyReplicas } from './verify.ts';
 
 export interface ReplicationOptions extends Omit<Parts, 'meters' | 'throttle'> {
   config: Parts['config'] & Pick<TrackerConfig, 'CISTERN_REPAIR_BYTES_PER_SECOND'>;
@@ -116,16 +118,18 @@ export class Replication {
     return check;
   }
 
-  /** Looks at up to `limit` blobs after fid `after`, of one domain if it is given, and queues what lacks copies. */
-  async scan(after: number, limit: number, domainId?: number): Promise<ScanAnswer> {
+  /** Looks at some blobs, and queues what lacks copies. */
+  async scan(order: ScanOrder): Promise<ScanAnswer> {
     const { db, state } = this.#parts;
-    const answer = await scan(db, {
-      after,
-      limit,
-      readable: readableDevices(state),
-      ...(domainId === undefined ? {} : { domainId }),
-    });
+    const answer = await scan(db, { ...order, readable: readableDevices(state) });
     if (answer.queued > 0) this.#repairs.wake();
+    return answer;
+  }
+
+  /** Has the nodes read selected replicas again, and queues what is bad (verify.ts). */
+  async verify(after: number, selection: Selection, onlyLook: boolean): Promise<Verification> {
+    const answer = await verifyReplicas(this.#parts, after, selection, onlyLook);
+    if (answer.bad.length > 0) this.#repairs.wake();
     return answer;
   }
 
@@ -221,7 +225,7 @@ export class Replication {
     if (!(await claimFullScan(this.#parts.db, this.#parts.config.CISTERN_SWEEP_EVERY_SECONDS))) return false;
     let after: number | undefined = 0;
     while (after !== undefined && !signal.aborted) {
-      const answer: ScanAnswer = await this.scan(after, SCAN_BATCH);
+      const answer: ScanAnswer = await this.scan({ after, limit: SCAN_BATCH });
       after = answer.next;
     }
     return false;

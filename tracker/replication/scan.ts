@@ -2,6 +2,8 @@
 // of their names want, and queues what is short. It needs no memory, so it can be run any number of times.
 import type { Database, Queryable, Statement } from '../database/database.ts';
 import { enqueueRepairs, hurryRepairs } from './queue.ts';
+import { type Selection, selected, valuesOf } from './selection.ts';
+import { describeFiles, type QueuedFile } from './summary.ts';
 
 // A blob wants the most that any of its names wants (hazard 16). What nothing names wants nothing.
 export const wantedOf = (fid: string) => `(SELECT max(c.copies) FROM (
@@ -19,7 +21,7 @@ const lookAt: Statement = {
       SELECT fid, size, want FROM blobs WHERE fid > $1 AND state = 'live' ORDER BY fid LIMIT $2
     )
     SELECT b.fid, b.size, b.want, ${wantedOf('b.fid')} AS wanted,
-      ($4::int IS NULL OR ${inDomain('b.fid', '$4')}) AS "inDomain",
+      ${selected('b.fid', 4)} AS selected,
       l.copies, l.bad
     FROM batch b, LATERAL (
       SELECT (count(DISTINCT d.host_id) FILTER (WHERE l.state = 'good' AND d.state <> 'dead' AND d.id = ANY ($3::int[])))::int
@@ -34,7 +36,7 @@ interface Looked {
   size: number;
   want: number;
   wanted: number | null;
-  inDomain: boolean;
+  selected: boolean;
   copies: number;
   bad: boolean;
 }
@@ -62,28 +64,33 @@ export interface ScanAnswer {
   scanned: number;
   bytes: number;
   queued: number;
+  /** What is short, if it was only looked for. */
+  files?: QueuedFile[];
   next?: number;
 }
 
+export interface ScanOrder {
+  after: number;
+  limit: number;
+  selection?: Selection;
+  /** Queue nothing, but name what would be. */
+  onlyLook?: boolean;
+}
+
 /**
- * Looks at up to `limit` blobs after fid `after` (of one domain, if `domainId` is given) and queues those whose good
+ * Looks at up to `limit` blobs after fid `after` (those that are selected) and queues those whose good
  * copies on `readable` devices are on fewer hosts than wanted, and those with bad copies to clean up. A copy on a
  * device that is down does not count here: the repair then says so, and the file is listed until it is back.
  */
 export async function scan(
   db: Database,
-  {
-    after,
-    limit,
-    domainId,
-    readable,
-  }: { after: number; limit: number; domainId?: number; readable: number[] },
+  { after, limit, selection = {}, onlyLook = false, readable }: ScanOrder & { readable: number[] },
 ): Promise<ScanAnswer> {
-  const rows = await db.query<Looked>(lookAt, [after, limit, readable, domainId ?? null]);
-  const named = rows.filter((row) => row.inDomain && row.wanted !== null);
+  const rows = await db.query<Looked>(lookAt, [after, limit, readable, ...valuesOf(selection)]);
+  const named = rows.filter((row) => row.selected && row.wanted !== null);
   const short = named.filter((row) => row.copies < (row.wanted as number) || row.bad).map(({ fid }) => fid);
   const changed = named.filter((row) => row.wanted !== row.want).map(({ fid }) => fid);
-  if (short.length > 0 || changed.length > 0) {
+  if (!onlyLook && (short.length > 0 || changed.length > 0)) {
     await db.transaction(async (tx) => {
       await correctWants(tx, changed);
       await enqueueRepairs(tx, short, readable);
@@ -91,12 +98,13 @@ export async function scan(
   }
   // A queued blob that lost its last name needs no copies any more: its repair ends when it is looked at.
   const nameless = rows.filter((row) => row.wanted === null).map(({ fid }) => fid);
-  if (nameless.length > 0) await hurryRepairs(db, nameless);
+  if (!onlyLook && nameless.length > 0) await hurryRepairs(db, nameless);
   const last = rows.at(-1)?.fid;
   return {
     scanned: named.length,
     bytes: named.reduce((sum, { size }) => sum + size, 0),
     queued: short.length,
+    ...(onlyLook ? { files: await describeFiles(db, short, readable) } : {}),
     ...(rows.length === limit && last !== undefined ? { next: last } : {}),
   };
 }

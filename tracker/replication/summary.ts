@@ -1,6 +1,7 @@
 // What the repair queue looks like to an operator: how much is short, what waits and why.
 import type { Database, Statement } from '../database/database.ts';
 import { nameOf } from './names.ts';
+import { isAll, type Selection, selected, valuesOf } from './selection.ts';
 
 /** Of a dead device, so many blobs that its walk has not come by are counted. */
 const LOOKED_AT = 50_000;
@@ -45,8 +46,20 @@ const summarize: Statement = {
     FROM queue`,
 };
 
-export async function repairSummary(db: Database): Promise<RepairSummary> {
-  const [row] = await db.query<RepairSummary>(summarize, [LOOKED_AT]);
+const summarizeSelected: Statement = {
+  name: 'summary-counts-selected',
+  text: `SELECT count(*) AS queued, count(*) FILTER (WHERE copies < want) AS "underReplicated",
+      count(*) FILTER (WHERE copies = 0 AND want > 0) AS "withoutCopy",
+      coalesce(sum(size) FILTER (WHERE copies < want), 0)::bigint AS bytes, min(at) AS oldest,
+      (SELECT count(*) FROM locations WHERE state = 'removing') AS removing, (SELECT count(*) FROM reap) AS reaping
+    FROM repair r WHERE ${selected('r.fid', 1)}`,
+};
+
+/** What is queued: of all files, or of those that are selected. */
+export async function repairSummary(db: Database, selection: Selection = {}): Promise<RepairSummary> {
+  const [row] = isAll(selection)
+    ? await db.query<RepairSummary>(summarize, [LOOKED_AT])
+    : await db.query<RepairSummary>(summarizeSelected, valuesOf(selection));
   return row as RepairSummary;
 }
 
@@ -54,24 +67,48 @@ const listStuck: Statement = {
   name: 'summary-stuck',
   text: `SELECT r.fid, name.domain, name.key, r.copies, b.want, r.why, r.attempts
     FROM repair r JOIN blobs b ON b.fid = r.fid LEFT JOIN ${nameOf('r.fid')} AS name ON true
-    WHERE r.why IS NOT NULL AND b.state = 'live' ORDER BY r.copies, r.fid LIMIT $1`,
+    WHERE r.why IS NOT NULL AND b.state = 'live' AND ${selected('r.fid', 2)}
+    ORDER BY r.copies, r.fid LIMIT $1`,
 };
 
 /** The repairs that failed at least once, fewest copies first. */
-export function stuckRepairs(db: Database): Promise<(QueuedFile & { attempts: number })[]> {
-  return db.query(listStuck, [STUCK]);
+export function stuckRepairs(
+  db: Database,
+  selection: Selection = {},
+): Promise<(QueuedFile & { attempts: number })[]> {
+  return db.query(listStuck, [STUCK, ...valuesOf(selection)]);
 }
 
 const listQueued: Statement = {
   name: 'summary-queued',
   text: `SELECT r.fid, name.domain, name.key, r.copies, b.want, coalesce(r.why, 'it waits for its turn') AS why
     FROM repair r JOIN blobs b ON b.fid = r.fid LEFT JOIN ${nameOf('r.fid')} AS name ON true
-    WHERE r.fid > $1 AND b.state = 'live' ORDER BY r.fid LIMIT $2`,
+    WHERE r.fid > $1 AND b.state = 'live' AND ${selected('r.fid', 3)} ORDER BY r.fid LIMIT $2`,
 };
 
 /** Every queued blob, by fid. */
-export function queuedFiles(db: Database, after: number, limit: number): Promise<QueuedFile[]> {
-  return db.query(listQueued, [after, limit]);
+export function queuedFiles(
+  db: Database,
+  after: number,
+  limit: number,
+  selection: Selection = {},
+): Promise<QueuedFile[]> {
+  return db.query(listQueued, [after, limit, ...valuesOf(selection)]);
+}
+
+const describe: Statement = {
+  name: 'summary-describe',
+  text: `SELECT b.fid, name.domain, name.key, l.copies, b.want, coalesce(r.why,
+      CASE WHEN r.fid IS NULL THEN 'it was not queued yet' ELSE 'it waits for its turn' END) AS why
+    FROM blobs b LEFT JOIN repair r ON r.fid = b.fid LEFT JOIN ${nameOf('b.fid')} AS name ON true, LATERAL (
+      SELECT count(DISTINCT d.host_id) AS copies FROM locations l JOIN devices d ON d.id = l.device_id
+      WHERE l.fid = b.fid AND l.state = 'good' AND d.state <> 'dead' AND d.id = ANY ($2::int[])) AS l
+    WHERE b.fid = ANY ($1::bigint[]) AND b.state = 'live' ORDER BY b.fid`,
+};
+
+/** What is to be said of these blobs: whether they are queued or not, with copies on `readable` devices. */
+export async function describeFiles(db: Database, fids: number[], readable: number[]): Promise<QueuedFile[]> {
+  return fids.length === 0 ? [] : await db.query(describe, [fids, readable]);
 }
 
 const countLevels: Statement = {

@@ -2,9 +2,12 @@
 // without trackers, what operators see.
 import { afterAll, beforeAll } from 'vitest';
 import { lacksWebServers } from '../support/web-head.ts';
+import { contract } from './contract.ts';
+import { extras } from './extras.ts';
 import { onDrupal } from './on-drupal.ts';
 import { operators } from './operators.ts';
 import { outage } from './outage.ts';
+import { privateFiles } from './private.ts';
 import { Rig } from './rig.ts';
 import { roundTrips } from './round-trips.ts';
 import { serving } from './serving.ts';
@@ -17,7 +20,10 @@ await onDrupal(lacksWebServers(), (code) => {
   afterAll(() => rig?.stop());
 
   serving(() => rig);
+  privateFiles(() => rig);
   roundTrips(() => rig);
   operators(() => rig);
+  contract(() => rig);
+  extras(() => rig);
   outage(() => rig);
 });

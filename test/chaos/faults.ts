@@ -10,7 +10,7 @@ import type { World } from './world.ts';
 /** Kills trackers until `signal` is aborted; all run when it returns. */
 export async function killTrackers(world: World, random: Random, signal: AbortSignal): Promise<void> {
   const { trackers } = world.cluster;
-  while (await pause(random.between(1_000, 3_000), signal)) {
+  while (await pause(random.between(2_000, 6_000), signal)) {
     const victims = random.chance(0.15) ? trackers : [random.pick(trackers)];
     const away = random.between(0, 1_000);
     const kill = (tracker: Part) => world.alone(tracker, () => killTracker(world, tracker, away));
@@ -84,7 +84,7 @@ export async function killDatabase(
 /** Kills and stops storage nodes until `signal` is aborted; all run when it returns. */
 export async function harmNodes(world: World, random: Random, signal: AbortSignal): Promise<void> {
   const { nodes } = world.cluster;
-  while (await pause(random.between(300, 2_500), signal)) {
+  while (await pause(random.between(500, 4_000), signal)) {
     const victims = random.chance(0.2) ? nodes.filter(() => random.chance(0.6)) : [random.pick(nodes)];
     const deed = random.weighted({ kill: 7, stop: 3 });
     const away = random.between(0, 3_000);

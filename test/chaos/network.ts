@@ -32,7 +32,7 @@ export class Network {
 
   /** One link after another fails for a while, until `signal` is aborted; all are whole when it returns. */
   async fail(world: World, random: Random, signal: AbortSignal): Promise<void> {
-    while (await pause(random.between(300, 2_500), signal)) {
+    while (await pause(random.between(500, 4_000), signal)) {
       const name = random.pick([...this.#links.keys()]);
       const link = this.#links.get(name) as FaultProxy;
       const fault = chooseFault(random);

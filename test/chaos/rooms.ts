@@ -54,7 +54,7 @@ export class Room {
       copy: full ? 0 : 9,
       mkdir: 4,
       rmdir: full ? 15 : 4,
-      restore: this.name.startsWith('kept-') && !full ? 6 : 0,
+      restore: this.name.startsWith('kept-') && !full ? 10 : 0,
       read: 14,
       list: 4,
     });

@@ -36,6 +36,7 @@ const rows: Row[] = [
   ['sweep-given-up', 'an upload that nobody commits'],
   ['node-written', 'copying what lost a replica'],
   ['node-synced', 'copying a large file that lost a replica'],
+  ['node-read', 'copying what lost a replica', 'EIO'],
   ['repair-claimed', 'copying what lost a replica'],
   ['repair-copied', 'copying what lost a replica'],
   ['repair-copied', 'copying what lost a replica', 'stop'],

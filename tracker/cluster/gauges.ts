@@ -28,6 +28,18 @@ export function watchCluster(registry: Registry, state: ClusterState): void {
       }
     },
   });
+  new Gauge({
+    name: 'cistern_host_clock_offset_seconds',
+    help: "A host's clock minus the database's",
+    labelNames: ['host'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { name, clockOffsetMs, up } of state.hosts()) {
+        if (up) this.set({ host: name }, clockOffsetMs / 1000);
+      }
+    },
+  });
   const each = {
     total: 'Size of the device in bytes',
     free: 'Bytes that uploads may still fill, beyond the reserve',

@@ -39,12 +39,15 @@ export async function problemOf(response: Response): Promise<{ name: string; sta
   return { name: type.replace('urn:cistern:problem:', ''), status: response.status };
 }
 
-/** Every file below the devices but the markers: blobs, and temporary files that should not be there. */
+/** Every file below the devices that is not about the device itself: blobs, and temporary files that should not be there. */
 export function filesOnDisks(cluster: Cluster): string[] {
   return cluster.nodes.flatMap((node) =>
     node.devices.flatMap(({ path }) =>
       readdirSync(path, { recursive: true, withFileTypes: true })
-        .filter((entry) => entry.isFile() && entry.name !== 'cistern-device.json')
+        .filter(
+          (entry) =>
+            entry.isFile() && !/\/(cistern-[^/]+|journal\/.*)$/.test(`${entry.parentPath}/${entry.name}`),
+        )
         .map((entry) => `${entry.parentPath}/${entry.name}`),
     ),
   );

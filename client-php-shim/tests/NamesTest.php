@@ -146,11 +146,15 @@ final class NamesTest extends ClusterTestCase
 
     public function testRemembersLookUpsForAMomentAndSeesOwnWrites(): void
     {
-        $client = $this->client();
+        $client = $this->client(['statSeconds' => 600.0]);
         $other = $this->client();
         self::assertNull($client->stat('a'));
+        $looked = microtime(true);
         $other->put('a', 'x');
-        self::assertNull($client->stat('a'), 'an absence is remembered for up to a second');
+        $known = $client->statMany(['a'])['a'];
+        // A busy machine may need longer than that for the lines above.
+        $remembered = $known === null || microtime(true) - $looked > 1.0;
+        self::assertTrue($remembered, 'an absence is remembered for up to a second');
         usleep(1_050_000);
         self::assertNotNull($client->stat('a'));
         $other->delete('a');
@@ -166,6 +170,7 @@ final class NamesTest extends ClusterTestCase
                 static fn () => $client->delete('a'),
                 static fn () => $client->makeDirectory('a'),
                 static fn () => $client->removeDirectory('e', true),
+                static fn () => $client->removeDirectories(['a']),
             ] as $write
         ) {
             $keys = ['a', 'd', 'd/b', 'e', 'e/b'];

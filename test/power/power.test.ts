@@ -27,6 +27,8 @@ import { type Cut, cannotMount, ForgetfulDisk, lacksFusepy } from './forgetful.t
 
 const lack = cannotMount() ?? lacksFusepy();
 const seed = process.env.CHAOS_SEED ?? String(Date.now());
+// Several restarts of all nodes, on a machine that may be slow and busy.
+const TIMEOUT_MS = 240_000;
 let disk: ForgetfulDisk;
 beforeAll(async () => {
   if (lack === undefined) disk = await new ForgetfulDisk().mount();
@@ -150,68 +152,87 @@ describe('nodes whose power is cut', () => {
         for (let i = 0; !dark; i++) await upload(`${how}/${writer}/${i}`);
       };
       const writing = Promise.all(Array.from({ length: 6 }, write));
-      await waitFor(() => acknowledged.size >= enough, { what: 'uploads to be acknowledged', every: 1 });
+      await waitFor(() => acknowledged.size >= enough, {
+        what: 'uploads to be acknowledged',
+        timeout: 60_000,
+        every: 1,
+      });
       const cut = powerCut(how);
       dark = true;
       await Promise.all([cut, writing]);
       await allIsThere();
     },
-    120_000,
+    TIMEOUT_MS,
   );
 
-  test('trust no directory that another run made and did not fsync', async () => {
-    await newDirectories();
-    points.arm('node-directory-made', 'kill');
-    const first = upload('died');
-    const node = await points.struck(cluster, 'node-directory-made');
-    await node.kill();
-    await node.start();
-    await first;
-    await cluster.ready();
-    // Its directory is there, but only in memory. The next fids belong in it.
-    await waitFor(() => upload('into the directory that was there'), { what: 'an upload' });
-    await powerCut('nothing');
-    await allIsThere();
-  });
+  test(
+    'trust no directory that another run made and did not fsync',
+    async () => {
+      await newDirectories();
+      points.arm('node-directory-made', 'kill');
+      const first = upload('died');
+      const node = await points.struck(cluster, 'node-directory-made');
+      await node.kill();
+      await node.start();
+      await first;
+      await cluster.ready();
+      // Its directory is there, but only in memory. The next fids belong in it.
+      await waitFor(() => upload('into the directory that was there'), {
+        what: 'an upload',
+        timeout: 60_000,
+      });
+      await powerCut('nothing');
+      await allIsThere();
+    },
+    TIMEOUT_MS,
+  );
 
-  test('make a blob durable that an earlier try left behind, before they say that they have it', async () => {
-    const bytes = random.bytes(5_000);
-    const opened = await cluster.request('POST', '/v1/domains/demo/uploads', {
-      body: { key: 'sent twice', size: bytes.length },
-    });
-    const { fid, url } = (await opened.json()) as { fid: number; url: string };
-    points.arm('node-linked', 'kill');
-    const send = () => fetch(url, { method: 'PUT', body: bytes as NonNullable<RequestInit['body']> });
-    const first = send().catch(() => undefined);
-    const node = await points.struck(cluster, 'node-linked');
-    await node.kill();
-    await node.start();
-    await first;
-    await cluster.ready();
-    const receipt = await (await send()).json();
-    const path = `/v1/domains/demo/uploads/${fid}/commit`;
-    expect((await cluster.request('POST', path, { body: { receipt } })).status).toBe(201);
-    acknowledged.set('sent twice', sha256(bytes));
-    await powerCut('nothing');
-    await allIsThere();
-  });
+  test(
+    'make a blob durable that an earlier try left behind, before they say that they have it',
+    async () => {
+      const bytes = random.bytes(5_000);
+      const opened = await cluster.request('POST', '/v1/domains/demo/uploads', {
+        body: { key: 'sent twice', size: bytes.length },
+      });
+      const { fid, url } = (await opened.json()) as { fid: number; url: string };
+      points.arm('node-linked', 'kill');
+      const send = () => fetch(url, { method: 'PUT', body: bytes as NonNullable<RequestInit['body']> });
+      const first = send().catch(() => undefined);
+      const node = await points.struck(cluster, 'node-linked');
+      await node.kill();
+      await node.start();
+      await first;
+      await cluster.ready();
+      const receipt = await (await send()).json();
+      const path = `/v1/domains/demo/uploads/${fid}/commit`;
+      expect((await cluster.request('POST', path, { body: { receipt } })).status).toBe(201);
+      acknowledged.set('sent twice', sha256(bytes));
+      await powerCut('nothing');
+      await allIsThere();
+    },
+    TIMEOUT_MS,
+  );
 
-  test('do not say that a blob is gone while it could come back', async () => {
-    await put('to be removed', 'soon gone');
-    points.arm('node-unlinked', 'kill');
-    expect((await remove('to be removed')).status).toBe(204);
-    const node = await points.struck(cluster, 'node-unlinked');
-    await node.kill();
-    await node.start();
-    await cluster.ready();
-    const forgotten = async () => {
-      await age(cluster, db);
-      return (await db.query(`SELECT FROM locations WHERE state = 'removing'`)).rowCount === 0;
-    };
-    await waitFor(forgotten, { what: 'the replicas to be forgotten', timeout: 60_000, every: 200 });
-    const unfinished = await strays(cluster, db);
-    await powerCut('nothing');
-    expect(await strays(cluster, db)).toEqual(unfinished);
-    await allIsThere();
-  }, 90_000);
+  test(
+    'do not say that a blob is gone while it could come back',
+    async () => {
+      await put('to be removed', 'soon gone');
+      points.arm('node-unlinked', 'kill');
+      expect((await remove('to be removed')).status).toBe(204);
+      const node = await points.struck(cluster, 'node-unlinked');
+      await node.kill();
+      await node.start();
+      await cluster.ready();
+      const forgotten = async () => {
+        await age(cluster, db);
+        return (await db.query(`SELECT FROM locations WHERE state = 'removing'`)).rowCount === 0;
+      };
+      await waitFor(forgotten, { what: 'the replicas to be forgotten', timeout: 60_000, every: 200 });
+      const unfinished = await strays(cluster, db);
+      await powerCut('nothing');
+      expect(await strays(cluster, db)).toEqual(unfinished);
+      await allIsThere();
+    },
+    TIMEOUT_MS,
+  );
 });

@@ -67,12 +67,13 @@ export class Database implements Queryable {
   /**
    * Runs `work` in one READ COMMITTED transaction. If it collides with another (deadlock, a unique or foreign key
    * that a concurrent transaction just took away), it is rolled back and run again, so `work` must be repeatable.
+   * @param opening SQL without parameters that is sent along with BEGIN, in one message
    * @throws Problem database-unavailable; the outcome is then unknown if the connection broke in COMMIT
    */
-  async transaction<T>(work: (tx: Queryable) => Promise<T>): Promise<T> {
+  async transaction<T>(work: (tx: Queryable) => Promise<T>, opening = ''): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await this.#transactionOnce(work);
+        return await this.#transactionOnce(work, opening);
       } catch (error) {
         if (attempt === TRIES || !isCollision(error)) throw this.#translated(error);
         await new Promise((resolve) => setTimeout(resolve, Math.random() * 5 * 2 ** attempt));
@@ -148,7 +149,7 @@ export class Database implements Queryable {
     }
   }
 
-  async #transactionOnce<T>(work: (tx: Queryable) => Promise<T>): Promise<T> {
+  async #transactionOnce<T>(work: (tx: Queryable) => Promise<T>, opening: string): Promise<T> {
     return this.#with(async (client) => {
       const tx: Queryable = {
         query: async <Row extends object>(statement: Statement, values: readonly unknown[] = []) =>
@@ -156,7 +157,7 @@ export class Database implements Queryable {
         count: async (statement, values = []) => (await run(client, statement, values)).rowCount ?? 0,
       };
       try {
-        await client.query('BEGIN');
+        await client.query(`BEGIN; ${opening}`);
         const result = await work(tx);
         await client.query('COMMIT');
         return result;

@@ -3,13 +3,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Problem } from '../../services/problems.ts';
 import type { DomainState } from '../cluster/state.ts';
-import { type Database, type Queryable, type Statement, sqlState } from '../database/database.ts';
+import { type Database, type Queryable, sqlState } from '../database/database.ts';
 
 /** How long a write waits for a rewind of its domain to end, before its client is told 503. Milliseconds. */
 export const PATIENCE_MS = 8_000;
 const LOOK_EVERY_MS = 100;
-
-const enter: Statement = { name: 'enter-domain', text: 'SELECT enter_domain($1)' };
 
 /**
  * Runs `work` in a transaction that has entered `domain`. While the domain is being rewound this asks again and again,
@@ -24,10 +22,7 @@ export async function inDomain<T>(
   const deadline = Date.now() + PATIENCE_MS;
   for (;;) {
     try {
-      return await db.transaction(async (tx) => {
-        await tx.query(enter, [domain.id]);
-        return work(tx);
-      });
+      return await db.transaction(work, `SELECT enter_domain(${domain.id})`);
     } catch (error) {
       if (sqlState(error) !== 'RW001') throw error;
       if (Date.now() > deadline) throw domainBusy(domain);

@@ -228,8 +228,7 @@ describe('directories', () => {
   });
 
   it('are removed several at once, the missing ones too, but nothing if one is a file', async () => {
-    for (const key of ['batch/1/x', 'batch/2/sub/y', 'batch/file'])
-      await t.namespace.commit(t.upload(key));
+    for (const key of ['batch/1/x', 'batch/2/sub/y', 'batch/file']) await t.namespace.commit(t.upload(key));
     const remove = (...names: string[]) =>
       t.namespace.removeDirectories(
         t.domain,

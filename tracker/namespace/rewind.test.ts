@@ -1,8 +1,10 @@
 // Rewinds, on a real PostgreSQL: whatever was done to a tree, it can be made what it was at any time, and back.
 import fc from 'fast-check';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Problem } from '../../services/problems.ts';
 import { openNamespace, type TestNamespace } from '../../test/support/namespace.ts';
+import { gate } from '../../test/support/script.ts';
+import { commitNow } from './commit.ts';
 import { detachTree, findDirectory, lockDomain, pathOfDirectory } from './directories.ts';
 import { inDomain } from './enter.ts';
 import { purgeDetached } from './purge.ts';
@@ -152,6 +154,51 @@ it('makes a tree exactly what it was at any time, and can be undone, whatever wa
     { numRuns: 15, endOnFailure: false },
   );
 }, 600_000);
+
+describe('what a random walk seldom meets', () => {
+  const moving = (from: string, to: string) => t.namespace.relocate('move', { domain: t.domain, from, to });
+  beforeEach(() => t.namespace.removeDirectory(t.domain, '', true));
+
+  it('two directories that have changed places change them again', async () => {
+    for (const key of ['one/1', 'two/2']) await t.namespace.commit(t.upload(key));
+    const [time, before] = [await clock(), await listing()];
+    await moving('one', 'aside');
+    await moving('two', 'one');
+    await moving('aside', 'two');
+    expect(await rewind(time)).toMatchObject({ directoriesMoved: 2 });
+    expect(await listing()).toEqual(before);
+  });
+
+  it('a directory comes back out of a removed tree that it was moved into, and the rest of that tree stays away', async () => {
+    await t.namespace.commit(t.upload('inner/file'));
+    const [time, before] = [await clock(), await listing()];
+    await t.namespace.commit(t.upload('tree/other'));
+    await moving('inner', 'tree/inner');
+    await perform({ op: 'detach', key: 'tree', n: 0 }, []);
+    await rewind(time);
+    expect(await listing()).toEqual(before);
+    await purgeDetached(t.db, 100);
+    expect(await listing()).toEqual(before);
+  });
+
+  it('of two versions at one time, since one was long under way, the one that was there is taken', async () => {
+    await t.namespace.commit(t.upload('dir/neighbour'));
+    const held = gate();
+    const slow = t.db.transaction(async (tx) => {
+      await tx.query({ name: 'begin', text: 'SELECT 1' });
+      await held.pass();
+      await commitNow(tx, [t.upload('dir/x', 'slow')]);
+    });
+    await held.reached;
+    await t.namespace.commit(t.upload('dir/x', 'there'));
+    const [time, before] = [await clock(), await listing()];
+    await t.namespace.remove(t.domain, 'dir/x');
+    held.open();
+    await slow;
+    await rewind(time);
+    expect(await listing()).toEqual(before);
+  });
+});
 
 /** What must always hold of names, trash and blobs (docs/consistency.md, invariants 3, 4 and 9). */
 async function expectSound(): Promise<void> {

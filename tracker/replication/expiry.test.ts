@@ -60,9 +60,12 @@ describe('the trash', () => {
     await emptyTrash(t.db);
     await reap(t.db, 0);
     expect(await stateOf(fid)).toBe('live');
-    await t.namespace.remove(t.domain, 'two');
-    await reap(t.db, 0);
-    expect([await stateOf(fid), await trashed()]).toEqual(['live', ['two']]);
+    await t.namespace.relocate('copy', { domain: t.domain, from: 'two', to: 'three' });
+    for (const key of ['two', 'three']) await t.namespace.remove(t.domain, key);
+    await t.sql(`UPDATE trash SET at = at - interval '31 days' WHERE key = 'two'`);
+    await emptyTrash(t.db);
+    expect(await reap(t.db, 0)).toMatchObject({ looked: 1 });
+    expect([await stateOf(fid), await trashed()]).toEqual(['live', ['three']]);
   });
 
   it('goes by the days of each domain, and never gives up what is behind something younger', async () => {

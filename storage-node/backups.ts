@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { Type } from 'typebox';
 import { announcedDigest } from '../services/digests.ts';
+import { failPoint } from '../services/fail-points.ts';
 import { type FastifyReply, type FastifyRequest, failUnlessAnswered, type Server } from '../services/http.ts';
 import { Problem } from '../services/problems.ts';
 import { BACKUP_NAME, type Backup, type Backups, DevicePath } from '../services/protocol.ts';
@@ -18,7 +19,7 @@ import { readPieces, writeFully } from './pieces.ts';
 import { refuseMismatch, reserve } from './upload.ts';
 
 const DIRECTORY = 'backups';
-const UNFINISHED = '.new';
+const TEMPORARY = 'tmp';
 
 const TicketQuery = Type.Object({ ticket: Type.Optional(Type.String()) }, { additionalProperties: false });
 const BackupPath = Type.Object(
@@ -107,7 +108,8 @@ async function write(
 ): Promise<{ backup: Backup; existed: boolean }> {
   const { ground, path: root } = device;
   await ground.directories.ensure(DIRECTORY);
-  const unfinished = join(root, DIRECTORY, `${randomUUID()}${UNFINISHED}`);
+  // Among the unfinished blobs, so that what a crash leaves is removed at the next start.
+  const unfinished = join(root, TEMPORARY, `backup.${randomUUID()}`);
   const file = await open(unfinished, 'wx', 0o640);
   try {
     assertOnDisk(ground, file.fd);
@@ -123,10 +125,12 @@ async function write(
     await file.datasync();
     // Plain calls, with nothing in between: of two at once the second finds the first.
     const present = readdirSync(join(root, DIRECTORY)).find((other) => other.startsWith(`${name}~`));
+    failPoint('backup-written');
     if (present === undefined) linkSync(unfinished, pathOf(device, backup));
     else if (join(root, DIRECTORY, present) !== pathOf(device, backup)) {
       throw new Problem('already-exists', `Device ${device.id} has another backup '${name}'.`);
     }
+    failPoint('backup-linked');
     await ground.directories.sync(DIRECTORY);
     return { backup, existed: present !== undefined };
   } finally {

@@ -1,6 +1,7 @@
 // `cistern restore`: the database is lost; makes a new one from a backup and from what the storage nodes hold.
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
+import { enableFailPoints } from '../../services/fail-points.ts';
 import { createLogger } from '../../services/logging.ts';
 import { Keyring } from '../../services/tickets.ts';
 import type { Restored } from '../../tracker/recovery/restore.ts';
@@ -44,6 +45,7 @@ Examples:
 ${EXIT_HELP}`;
 
 async function act(options: Options): Promise<void> {
+  enableFailPoints();
   const databaseUrl = options.database ?? process.env.CISTERN_DATABASE_URL;
   if (!databaseUrl) throw usage('no database is named', 'add --database, or set CISTERN_DATABASE_URL');
   const key = clusterKey(options);

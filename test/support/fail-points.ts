@@ -15,9 +15,14 @@ export class FailPoints {
     mkdirSync(join(this.#directory, 'armed'));
   }
 
+  /** What CISTERN_FAIL_POINTS is to be. */
+  get armed(): string {
+    return join(this.#directory, 'armed');
+  }
+
   /** The options of a cluster whose processes have the points. */
   into(options: ClusterOptions): ClusterOptions {
-    const own = { CISTERN_FAIL_POINTS: join(this.#directory, 'armed'), NODE_ENV: 'test' };
+    const own = { CISTERN_FAIL_POINTS: this.armed, NODE_ENV: 'test' };
     const { tracker, node } = options.env ?? {};
     return { ...options, env: { tracker: { ...tracker, ...own }, node: { ...node, ...own } } };
   }

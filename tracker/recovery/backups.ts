@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
+import { failPoint } from '../../services/fail-points.ts';
 import type { Logger } from '../../services/logging.ts';
 import { Problem } from '../../services/problems.ts';
 import { choosePlaces } from '../cluster/placement.ts';
@@ -16,7 +17,7 @@ import type { Database, Statement } from '../database/database.ts';
 import type { Content, NodeClient } from '../transfer/node-client.ts';
 import { type Connect, dump } from './dump.ts';
 import type { Header } from './format.ts';
-import { deleteBackup, getBackup, putBackup } from './node-backups.ts';
+import { deleteBackup, getBackup, listBackups, putBackup } from './node-backups.ts';
 import { type Sink, tee } from './tee.ts';
 
 export interface BackupParts {
@@ -64,6 +65,15 @@ const giveBack: Statement = {
   name: 'backups-give-back',
   text: `UPDATE cluster SET backup_begun = now() - ($1::float8 - least($1::float8, 60)) * interval '1 second'`,
 };
+// A backup on a device that has no record: its tracker died before it was written, or the database is a restored one.
+const adopt: Statement = {
+  name: 'backups-adopt',
+  text: `INSERT INTO backups (name, at, size, sha256, device_ids)
+    SELECT name, at, size, decode(sha256, 'hex'), ARRAY[$5::int]
+    FROM unnest($1::text[], $2::timestamptz[], $3::bigint[], $4::text[]) AS found (name, at, size, sha256) ORDER BY name
+    ON CONFLICT (name) DO UPDATE SET device_ids = backups.device_ids || $5::int
+      WHERE NOT $5::int = ANY (backups.device_ids) AND backups.sha256 = excluded.sha256`,
+};
 const insert: Statement = {
   name: 'backups-insert',
   text: `INSERT INTO backups (name, at, size, sha256, device_ids) VALUES ($1, $2, $3, decode($4, 'hex'), $5)
@@ -81,7 +91,7 @@ const listOld: Statement = {
 const forget: Statement = { name: 'backups-forget', text: 'DELETE FROM backups WHERE name = $1' };
 
 /** All backups that are on record, newest first. */
-export function listBackups(db: Database): Promise<Backup[]> {
+export function recordedBackups(db: Database): Promise<Backup[]> {
   return db.query<Backup>(listAll);
 }
 
@@ -115,6 +125,7 @@ export async function backUp(parts: BackupParts, signal?: AbortSignal): Promise<
   });
   // The name is made of the instant that it shows, which the first frame tells.
   const first = await frames.next();
+  failPoint('backup-begun');
   const { at, cluster } = header as unknown as Header;
   const name = nameOf(at, cluster);
   const sinks = [
@@ -138,9 +149,12 @@ export async function backUp(parts: BackupParts, signal?: AbortSignal): Promise<
   }
   if (held.length === 0)
     throw new Problem('too-few-devices', 'No device could take the backup. See: cistern status.');
+  failPoint('backup-stored');
   const values = [name, at, content.size, content.sha256, held.map(({ id }) => id)];
   const [backup] = await db.query<Backup>(insert, values);
   log.info({ name, size: content.size, devices: held.map(({ id }) => id) }, 'database backed up');
+  failPoint('backup-recorded');
+  await adoptFound(parts);
   await prune(parts);
   return backup as Backup;
 }
@@ -153,6 +167,32 @@ function nameOf(at: string, cluster: string): string {
 async function* after(first: Buffer, rest: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   yield first;
   yield* rest;
+}
+
+/** The instant of a backup, from its name; undefined if it is no name of ours. */
+function instantOf(name: string): string | undefined {
+  const parts = /^(\d{4})(\d\d)(\d\d)t(\d\d)(\d\d)(\d\d)(\d{3})z-/.exec(name)?.slice(1);
+  if (parts === undefined) return undefined;
+  const [year, month, day, hour, minute, second, ms] = parts;
+  return `${year}-${month}-${day}T${hour}:${minute}:${second}.${ms}Z`;
+}
+
+/** Records what devices hold without a record, so that it is listed, and removed in its turn. */
+async function adoptFound({ db, state, nodes, log }: BackupParts): Promise<void> {
+  for (const device of state.devices().filter(({ readable }) => readable)) {
+    try {
+      const found = (await listBackups(nodes, device)).filter(({ name }) => instantOf(name) !== undefined);
+      await db.query(adopt, [
+        found.map(({ name }) => name),
+        found.map(({ name }) => instantOf(name)),
+        found.map(({ size }) => size),
+        found.map(({ sha256 }) => sha256),
+        device.id,
+      ]);
+    } catch (error) {
+      log.debug({ device: device.id, why: (error as Error).message }, 'its backups could not be listed');
+    }
+  }
 }
 
 /** Removes the oldest. One that cannot be reached now keeps its record, and is removed later. */

@@ -4,6 +4,7 @@
 import { createReadStream } from 'node:fs';
 import { createGunzip } from 'node:zlib';
 import pg from 'pg';
+import { failPoint } from '../../services/fail-points.ts';
 import type { Logger } from '../../services/logging.ts';
 import type { Backup, DeviceReport } from '../../services/protocol.ts';
 import type { Keyring } from '../../services/tickets.ts';
@@ -72,6 +73,7 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
     const found = await survey(nodes, options.nodes, asked, unreached);
     onStep(`found ${found.length} devices on ${asked.size - unreached.length} storage nodes`);
     const { header, source } = await loadNewest(options, nodes, found, connect);
+    failPoint('restore-loaded');
     onStep(`loaded the backup of ${header.at} (${source})`);
     db = new Database({ url: databaseUrl, max: 4, synchronous: false, log });
     state = await ClusterState.open({ db, log, downSeconds: 10, stateSeconds: 60 });
@@ -90,6 +92,7 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
         client,
         usable.map((one) => holding(nodes, one)),
       );
+      failPoint('restore-reconciled');
       onStep(`compared ${usable.length} devices: ${newcomers.length} blobs are newer than the backup`);
       const named = await nameVerified(nodes, db, state, found, newcomers, Date.parse(header.at));
       return { header, source, unreached, missing, adopted, named, lost: await lostNames(client) };

@@ -4,7 +4,14 @@ import { Gauge } from 'prom-client';
 import type { HttpMetrics } from '../../services/metrics.ts';
 import { Problem } from '../../services/problems.ts';
 import { Loop } from '../replication/loop.ts';
-import { type Backup, type BackupParts, backUp, backUpIfDue, listBackups, openBackup } from './backups.ts';
+import {
+  type Backup,
+  type BackupParts,
+  backUp,
+  backUpIfDue,
+  openBackup,
+  recordedBackups,
+} from './backups.ts';
 
 const LOOK_SECONDS = 30;
 
@@ -47,7 +54,7 @@ export class BackupSchedule {
 
   /** Newest first. */
   list(): Promise<Backup[]> {
-    return listBackups(this.#parts.db);
+    return recordedBackups(this.#parts.db);
   }
 
   /** @throws Problem not-found, no-good-replica */
@@ -68,7 +75,7 @@ function measureAge({ registry }: HttpMetrics, db: BackupParts['db']): Gauge {
     registers: [registry],
     async collect() {
       this.reset();
-      const [newest] = await listBackups(db).catch(() => []);
+      const [newest] = await recordedBackups(db).catch(() => []);
       if (newest !== undefined) this.set((Date.now() - newest.at.getTime()) / 1000);
     },
   });

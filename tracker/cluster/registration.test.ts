@@ -79,6 +79,29 @@ describe('a device is', () => {
     expect(body.devices).toEqual([{ id: 5, verdict: 'accepted' }]);
     expect(tracker.state.device(5)).toMatchObject({ state: 'dead', readable: false });
   });
+
+  it('refused if its disk was set back, whether it or its host says so, until it is accepted', async () => {
+    const uuid = randomUUID();
+    const { registration } = await tracker.join('back', [{ id: 50, uuid, sequence: 5 }]);
+    const at = (sequence: number) => tracker.join('back', [{ id: 50, uuid, sequence }]);
+    expect((await at(5)).body.devices).toEqual([{ id: 50, verdict: 'accepted' }]);
+    await beat('back', registration.session, [report({ id: 50, uuid, sequence: 9 })]);
+    const { body, registration: again } = await at(6);
+    // The beat was that of a session that is over.
+    expect(body.devices).toEqual([{ id: 50, verdict: 'accepted' }]);
+    await beat('back', again.session, [report({ id: 50, uuid, sequence: 9 })]);
+    const back = await at(8);
+    expect(back.body.devices[0]).toMatchObject({ verdict: 'refused' });
+    expect(back.body.devices[0].why).toMatch(/set back .* cistern device accept 50$/);
+    // What a disk that is out says of itself does not count.
+    await beat('back', back.registration.session, [report({ id: 50, uuid, sequence: 20, condition: 'out' })]);
+    expect((await at(9)).body.devices[0].verdict).toBe('accepted');
+    expect((await at(0)).body.devices[0].verdict).toBe('refused');
+    const accepted = await tracker.call('POST', '/v1/devices/50/accept');
+    expect(accepted.status).toBe(204);
+    expect((await at(0)).body.devices[0].verdict).toBe('accepted');
+    expect((await tracker.call('POST', '/v1/devices/51/accept')).status).toBe(404);
+  });
 });
 
 describe('a host', () => {
@@ -160,5 +183,38 @@ describe('a heartbeat', () => {
       [123, 8, 'corrupt'],
       [125, 8, 'unreadable'],
     ]);
+  });
+});
+
+describe('a node that asks what its blobs should be', () => {
+  it('is told of those that live, with a name if they have one; and only of its own accord', async () => {
+    await tracker.join('asks', [{ id: 60 }]);
+    const digest = '0123456789abcdef'.repeat(4);
+    await run(
+      `INSERT INTO blobs (fid, state, want, size, sha256, created)
+        VALUES (70, 'live', 2, 7, decode($1, 'hex'), true), (71, 'gone', 2, 7, decode($1, 'hex'), true)`,
+      [digest],
+    );
+    const body = { host: 'asks', fids: [70, 71, 72] };
+    const ask = (host: string) => {
+      const token = tracker.keyring.sign({ op: 'node', host, exp: tracker.state.now() + 60_000 });
+      return tracker.call('POST', '/v1/cluster/blobs', { token, body });
+    };
+    expect((await ask('asks')).body).toEqual({ blobs: [{ fid: 70, size: 7, sha256: digest }] });
+    expect((await ask('other')).status).toBe(403);
+    await tracker.call('POST', '/v1/domains', { body: { name: 'site' } });
+    await run(
+      `INSERT INTO names (dir_id, name, fid, class_id, content_type)
+        SELECT d.id, 'x.txt', 70, c.id, 'text/plain' FROM domains m
+        JOIN dirs d ON d.domain_id = m.id AND d.path = '' JOIN classes c ON c.domain_id = m.id WHERE m.name = 'site'`,
+    );
+    expect((await ask('asks')).body.blobs[0]).toEqual({
+      fid: 70,
+      size: 7,
+      sha256: digest,
+      domain: 'site',
+      key: 'x.txt',
+      class: 'default',
+    });
   });
 });

@@ -43,9 +43,12 @@ const saveReports: Statement = {
     ON CONFLICT (host_id) DO UPDATE SET at = now(), reports = excluded.reports,
       highest_fid = greatest(heartbeats.highest_fid, excluded.highest_fid)`,
 };
+// A host speaks for its own devices only, and a disk that is out of service for none.
+const OWN_AND_SERVING = `r.condition <> 'out'
+  AND d.host_id = (SELECT id FROM hosts WHERE name = $1 AND session = $2)`;
 const saveHeartbeat: Statement = {
   name: 'save-heartbeat',
-  text: `WITH sequences AS (${saveSequences('$5::jsonb', "r.condition <> 'out'")})
+  text: `WITH sequences AS (${saveSequences('$5::jsonb', OWN_AND_SERVING)})
     INSERT INTO heartbeats (host_id, at, clock_offset_ms, highest_fid, reports)
     SELECT id, clock_timestamp(), $3::bigint - (extract(epoch FROM clock_timestamp()) * 1000)::bigint, $4, $5
     FROM hosts WHERE name = $1 AND session = $2

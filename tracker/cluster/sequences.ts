@@ -3,12 +3,12 @@
 import { Problem } from '../../services/problems.ts';
 import type { Database, Queryable, Statement } from '../database/database.ts';
 
-/** SQL: keeps the sequences of `reports` (jsonb, DeviceReports of one host) if `serving`, a condition on `r`, holds. */
-export const saveSequences = (reports: string, serving: string) => `
+/** SQL: keeps the sequences of `reports` (jsonb, DeviceReports of one host `r`, with the devices `d`) for which `which` holds. */
+export const saveSequences = (reports: string, which: string) => `
   INSERT INTO device_sequences (device_id, sequence)
   SELECT d.id, r.sequence FROM jsonb_to_recordset(${reports}) AS r (id int, uuid uuid, condition text, sequence bigint)
   JOIN devices d ON d.id = r.id AND d.uuid = r.uuid
-  WHERE r.sequence IS NOT NULL AND ${serving} ORDER BY d.id
+  WHERE r.sequence IS NOT NULL AND ${which} ORDER BY d.id
   ON CONFLICT (device_id) DO UPDATE SET sequence = excluded.sequence
     WHERE excluded.sequence > device_sequences.sequence`;
 

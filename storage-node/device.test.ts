@@ -295,7 +295,7 @@ describe('a device', () => {
     mkdirSync(dev1());
     if (root) execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=8m', 'none', dev1()]);
     const allow = (writes: boolean) => {
-      if (root) execFileSync('mount', ['-o', `remount,${writes ? 'rw' : 'ro'}`, dev1()]);
+      if (root) execFileSync('mount', ['-o', `remount,${writes ? 'rw' : 'ro'}`, dev1()], { stdio: 'ignore' });
       else chmodSync(dev1(), writes ? 0o755 : 0o555);
     };
     try {

@@ -5,11 +5,13 @@ import { Problem } from '../services/problems.ts';
 import type { DeviceReport, Registered } from '../services/protocol.ts';
 import { BlobCount } from './blob-count.ts';
 import type { BlobStore, Content } from './blob-store.ts';
+import { ConditionLog } from './condition-log.ts';
 import { DirectorySync } from './directory-sync.ts';
+import { classify } from './disk-errors.ts';
 import { FilesStore } from './files-store.ts';
 import type { Findings } from './findings.ts';
-import { type Ground, WrongFilesystem } from './ground.ts';
-import { GONE, inspect, reason, type State } from './inspection.ts';
+import type { Ground } from './ground.ts';
+import { inspect, reason, type State } from './inspection.ts';
 import { Journal } from './journal.ts';
 import { isBlank, writeMarker } from './marker.ts';
 import { Quarantine } from './quarantine.ts';
@@ -20,11 +22,6 @@ import { Space } from './space.ts';
 /** What the disk was asked: one blob's bytes, to keep or remove some, or which blobs there are. */
 type DiskUse = 'read' | 'write' | 'list';
 type Verdict = Registered['devices'][number];
-
-/** The disk itself fails; after one of these on a write nothing that it says about its writes can be trusted. */
-const DISK_FAILURES = new Set(['EIO', 'ENXIO', 'ENODEV', 'EUCLEAN', 'EBADMSG', 'EREMOTEIO']);
-const NO_SPACE = new Set(['ENOSPC', 'EDQUOT']);
-const READ_ONLY = new Set(['EROFS', 'EACCES', 'EPERM']);
 
 export interface DeviceOptions {
   id: number;
@@ -57,6 +54,7 @@ export class Device {
   uuid: string | null = null;
   readonly #options: DeviceOptions;
   readonly #count: BlobCount;
+  readonly #conditions: ConditionLog;
   #look: State = { condition: 'out', why: 'not looked at yet' };
   #looking: Promise<void> | undefined;
   #filesystem: number | undefined;
@@ -64,12 +62,12 @@ export class Device {
   #failure: string | undefined;
   #clock: string | undefined;
   #registered: { uuid: string | null; out: boolean; verdict: Verdict } | undefined;
-  #logged = '';
 
   constructor(options: DeviceOptions) {
     this.#options = options;
     this.id = options.id;
     this.path = options.path;
+    this.#conditions = new ConditionLog(options.log, { device: options.id, path: options.path });
     const directories = new DirectorySync(options.path);
     this.ground = { root: options.path, directories, filesystem: () => this.#filesystem };
     this.journal = new Journal(this.ground, (error) => void this.explain('write', 0, error));
@@ -269,18 +267,19 @@ export class Device {
 
   /** What an error of the disk means. Findings are noted and the condition is changed on the way. */
   async explain(kind: DiskUse, fid: number, error: unknown): Promise<unknown> {
-    const code = (error as NodeJS.ErrnoException).code ?? '';
-    if (error instanceof WrongFilesystem || GONE.has(code)) return await this.#explainGone(kind, fid);
-    if (NO_SPACE.has(code)) {
+    const kindOfError = classify(error);
+    if (kindOfError === undefined) return error;
+    if (kindOfError === 'gone') return await this.#explainGone(kind, fid);
+    if (kindOfError === 'full') {
       await this.space.refresh();
       return new Problem('insufficient-storage', `Device ${this.id} is full.`);
     }
-    if (READ_ONLY.has(code)) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (kindOfError === 'refused') {
       this.errors++;
       await this.look();
       return this.#unavailable(`it refused to ${kind} (${code})`);
     }
-    if (!DISK_FAILURES.has(code)) return error;
     this.errors++;
     this.#options.log.error({ device: this.id, fid, code }, `the disk failed to ${kind}`);
     if (kind === 'read') {
@@ -325,14 +324,7 @@ export class Device {
   }
 
   #noticeChange(): void {
-    const { condition, why } = this.state;
-    // Numbers in the reason may change from one look to the next; that is no news.
-    const now = `${condition} ${why?.replaceAll(/\d+/g, '')}`;
-    if (now === this.#logged) return;
-    this.#logged = now;
-    const fields = { device: this.id, path: this.path, condition, ...(why === undefined ? {} : { why }) };
-    if (condition === 'ok') this.#options.log.info(fields, 'device is in order');
-    else this.#options.log.error(fields, `device is ${condition === 'out' ? 'out of service' : 'read-only'}`);
-    if (condition === 'out') this.#options.onOut(this);
+    const { state } = this;
+    if (this.#conditions.note(state) && state.condition === 'out') this.#options.onOut(this);
   }
 }

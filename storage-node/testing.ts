@@ -126,9 +126,9 @@ export function blobClient(url: string) {
   };
 }
 
-/** Resolves when `condition` holds, and fails when it has not for ten seconds. */
+/** Resolves when `condition` holds, and fails when it has not for twenty seconds. */
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 10_000;
+  const deadline = Date.now() + 20_000;
   while (!(await condition())) {
     if (Date.now() > deadline) throw new Error('the condition never came to hold');
     await new Promise((resolve) => setTimeout(resolve, 10));

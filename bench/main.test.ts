@@ -20,9 +20,17 @@ test('a quick run measures every suite and writes its results', { timeout: 300_0
   const { stdout } = await bench('--quick', '--out', out);
   const results = JSON.parse(readFileSync(join(out, 'partial.json'), 'utf8')) as Results;
   expect(results.suites.map(({ name, failed }) => ({ name, failed }))).toEqual(
-    ['transfers', 'look-ups', 'directories', 'commits', 'node-reads', 'node-writes', 'memory'].map(
-      (name) => ({ name }),
-    ),
+    [
+      'transfers',
+      'look-ups',
+      'directories',
+      'commits',
+      'node-reads',
+      'node-writes',
+      'repair',
+      'fsck',
+      'memory',
+    ].map((name) => ({ name })),
   );
   for (const { name, rows, skipped } of results.suites) {
     if (skipped.length === 0) expect(rows.length, name).toBeGreaterThan(1);

@@ -11,13 +11,26 @@ import { judge } from './lib/targets.ts';
 import { commits } from './suites/commits.ts';
 import { directories } from './suites/directories.ts';
 import { drupal } from './suites/drupal.ts';
+import { fsck } from './suites/fsck.ts';
 import { lookUps } from './suites/look-ups.ts';
 import { memory } from './suites/memory.ts';
 import { nodeReads } from './suites/node-reads.ts';
 import { nodeWrites } from './suites/node-writes.ts';
+import { repair } from './suites/repair.ts';
 import { transfers } from './suites/transfers.ts';
 
-const suites: Suite[] = [transfers, lookUps, directories, commits, nodeReads, nodeWrites, memory, drupal];
+const suites: Suite[] = [
+  transfers,
+  lookUps,
+  directories,
+  commits,
+  nodeReads,
+  nodeWrites,
+  repair,
+  fsck,
+  memory,
+  drupal,
+];
 const names = suites.map(({ name }) => name);
 /** What a run measures unless told: all but Drupal, which needs a code base of its own. */
 const standard = names.filter((name) => name !== drupal.name);

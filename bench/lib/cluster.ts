@@ -11,7 +11,7 @@ import { type Part, partsOf } from './processes.ts';
 
 const COMMAND = new URL('../../ops/main.ts', import.meta.url).pathname;
 
-export interface Cluster extends Omit<Running, 'pid' | 'adminToken'> {
+export interface Cluster extends Omit<Running, 'pid'> {
   clusterKey: string;
   /** For load jobs: the tracker, and the demo domain with its token. */
   target: Target;
@@ -59,7 +59,7 @@ async function useCluster<T>(
   pid: number,
   work: (cluster: Cluster) => Promise<T>,
 ): Promise<T> {
-  const { clusterKey } = JSON.parse(readFileSync(`${directory}/secrets.json`, 'utf8')) as Secrets;
+  const { clusterKey, adminToken } = JSON.parse(readFileSync(`${directory}/secrets.json`, 'utf8')) as Secrets;
   const { tracker, domain, token } = running;
   const database = new pg.Client({ connectionString: running.database });
   await database.connect();
@@ -69,6 +69,7 @@ async function useCluster<T>(
     return await work({
       ...running,
       clusterKey,
+      adminToken,
       target: { tracker, domain, token },
       parts: partsOf(pid),
       sql,

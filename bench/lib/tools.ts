@@ -1,4 +1,4 @@
-// The programs that Cistern is measured beside, where the machine has them: pgbench, wrk and nginx.
+// The programs that Cistern is measured beside, where the machine has them: pgbench, wrk and nginx (rsync is in rsync.ts).
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { accessSync, constants, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -11,8 +11,10 @@ import { freePort } from '../../ops/up/ports.ts';
 
 const execute = promisify(execFile);
 
+type Program = 'pgbench' | 'wrk' | 'nginx' | 'rsync';
+
 /** The program's path, or undefined if this machine lacks it. */
-export function find(name: 'pgbench' | 'wrk' | 'nginx'): string | undefined {
+export function find(name: Program): string | undefined {
   const places = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin'];
   return places.map((place) => join(place, name)).find(isExecutable);
 }
@@ -27,11 +29,11 @@ function isExecutable(path: string): boolean {
 }
 
 /** The version that a program says of itself; undefined if it is not there. */
-export async function versionOf(name: 'pgbench' | 'wrk' | 'nginx'): Promise<string | undefined> {
+export async function versionOf(name: Program): Promise<string | undefined> {
   const program = find(name);
   if (program === undefined) return undefined;
   // wrk prints its version together with its usage and fails; nginx prints to stderr.
-  const { stdout, stderr } = await execute(program, [name === 'pgbench' ? '-V' : '-v']).catch(
+  const { stdout, stderr } = await execute(program, [name === 'wrk' || name === 'nginx' ? '-v' : '-V']).catch(
     (error: { stdout: string; stderr: string }) => error,
   );
   return /\d+\.\d[\w.]*/.exec(`${stdout}${stderr}`)?.[0];

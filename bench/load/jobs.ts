@@ -31,8 +31,16 @@ export type Work =
   | ({ kind: 'look-up'; method: 'stat' | 'HEAD'; count: number } & Target & Keys)
   /** Commits of receipts that were made beforehand. */
   | ({ kind: 'commit'; fids: number; receipts: ReceiptMaker; size: number } & Target & Keys)
-  /** Blobs straight to a device; tickets were made beforehand. */
-  | { kind: 'put-blob'; node: string; device: number; size: number; fids: number; clusterKey: string }
+  /** Blobs straight to a device, each with the bytes of `bytesOf`: every `step`th fid from `fids` on. Tickets were made beforehand. */
+  | {
+      kind: 'put-blob';
+      node: string;
+      device: number;
+      size: number;
+      fids: number;
+      step: number;
+      clusterKey: string;
+    }
   /** What a disk can do: write, fdatasync, rename, fsync of the directory, in `directory`. */
   | { kind: 'disk'; directory: string; size: number };
 

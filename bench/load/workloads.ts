@@ -1,6 +1,7 @@
 // What one worker of the load generator does, again and again: one function for each kind of work.
 import { randomBytes } from 'node:crypto';
 import { Keyring } from '../../services/tickets.ts';
+import { bytesOf } from './bytes.ts';
 import { type Answer, Connection } from './connection.ts';
 import { diskWorker } from './disk.ts';
 import type { Job, Work } from './jobs.ts';
@@ -105,16 +106,16 @@ function commit(job: Of<'commit'>): Worker {
 
 let tickets: string[] | undefined;
 
-function putBlob({ node, device, size, fids, clusterKey, most }: Of<'put-blob'>): Worker {
+function putBlob({ node, device, size, fids, step, clusterKey, most }: Of<'put-blob'>): Worker {
   const keyring = new Keyring(clusterKey);
   const binding = { domain: 'demo', key: 'bench', class: 'default' };
   const ticket = { op: 'put' as const, dev: device, max: size, ...binding, exp: Date.now() + 600_000 };
-  tickets ??= Array.from({ length: most }, (_, i) => keyring.sign({ ...ticket, fid: fids + i }));
+  tickets ??= Array.from({ length: most }, (_, i) => keyring.sign({ ...ticket, fid: fids + i * step }));
   const signed = tickets;
   const connection = new Connection(node);
-  const body = randomBytes(size);
+  const body = bytesOf(size);
   return async (i) => {
-    const path = `/devices/${device}/blobs/${fids + i}?ticket=${signed[i]}`;
+    const path = `/devices/${device}/blobs/${fids + i * step}?ticket=${signed[i]}`;
     const head = `PUT ${path} HTTP/1.1\r\nHost: node\r\nContent-Length: ${size}\r\n\r\n`;
     expect(await connection.request(head, { body }), 201);
   };

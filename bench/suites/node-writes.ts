@@ -28,7 +28,7 @@ async function measureAll(bench: Bench, cluster: Cluster): Promise<Findings> {
     const bounds = { concurrency, warmup, seconds, most };
     bench.say(`PUTs, concurrency ${concurrency}`);
     const fids = await cluster.takeFids(most);
-    const work = { kind: 'put-blob' as const, node: node.url, device: device.id, size: SIZE, fids };
+    const work = { kind: 'put-blob' as const, node: node.url, device: device.id, size: SIZE, fids, step: 1 };
     const ours = await runJob({ ...work, clusterKey: cluster.clusterKey, ...bounds });
     bench.say(`the disk alone, concurrency ${concurrency}`);
     // Beside the device, which lists what is in its own directory.

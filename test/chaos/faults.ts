@@ -13,7 +13,7 @@ export async function killTrackers(world: World, random: Random, signal: AbortSi
   while (await pause(random.between(2_000, 6_000), signal)) {
     const victims = random.chance(0.15) ? trackers : [random.pick(trackers)];
     const away = random.between(0, 1_000);
-    const kill = (tracker: Part) => world.alone(tracker, () => killTracker(world, tracker, away));
+    const kill = (tracker: Part) => world.alone([tracker], () => killTracker(world, tracker, away));
     await Promise.all(victims.map(kill));
   }
 }
@@ -56,12 +56,14 @@ export async function crashEverything(
   const { trackers, nodes } = world.cluster;
   const parts = [...trackers, ...nodes];
   while (await pause(random.between(1_000, 4_000), signal)) {
-    await Promise.all([server.kill(), ...parts.map((part) => part.kill('SIGKILL'))]);
-    world.count('everything killed');
-    // What the database had committed of the trackers' last wishes, it has; the rest is gone.
-    await server.start();
-    for (const tracker of trackers) ended(world, tracker);
-    await Promise.all(parts.map((part) => part.start()));
+    await world.alone(parts, async () => {
+      await Promise.all([server.kill(), ...parts.map((part) => part.kill('SIGKILL'))]);
+      world.count('everything killed');
+      // What the database had committed of the trackers' last wishes, it has; the rest is gone.
+      await server.start();
+      for (const tracker of trackers) ended(world, tracker);
+      await Promise.all(parts.map((part) => part.start()));
+    });
     await world.cluster.ready();
   }
 }
@@ -91,7 +93,7 @@ export async function harmNodes(world: World, random: Random, signal: AbortSigna
     for (const _ of victims) world.count(deed === 'kill' ? 'node killed' : 'node stood still');
     await Promise.all(
       victims.map((node) =>
-        world.alone(node, async () => {
+        world.alone([node], async () => {
           await node.kill(deed === 'kill' ? 'SIGKILL' : 'SIGSTOP');
           await sleep(away);
           if (deed === 'kill') await node.start();

@@ -78,7 +78,7 @@ export class Losses {
     this.#world.count('disk full');
     for (const reserve of [ALL_BYTES, RESERVE]) {
       node.configure({ CISTERN_RESERVE_BYTES: reserve });
-      await this.#world.alone(node, () => node.restart());
+      await this.#world.alone([node], () => node.restart());
       await sleep(this.#random.between(500, 3_000));
     }
   }
@@ -91,7 +91,7 @@ export class Losses {
     const { id } = this.#random.pick(node.devices);
     this.#world.count('device lost');
     this.#lost++;
-    await this.#world.alone(node, async () => {
+    await this.#world.alone([node], async () => {
       await node.kill();
       node.replaceDisk(id, ++this.#newest);
       await node.start();

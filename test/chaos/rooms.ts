@@ -40,8 +40,17 @@ export class Room {
 
   /** Acts until `signal` is aborted, or a promise was broken. */
   async run(signal: AbortSignal): Promise<void> {
-    await this.#send({ method: 'PUT', path: directoryUrl(this.name) }, { status: 201, tree: this.tree });
+    await this.#enter();
     while (!signal.aborted && this.#world.violations.length === 0) await this.#act();
+  }
+
+  /** Makes the room's directory. */
+  async #enter(): Promise<void> {
+    for (;;) {
+      const outcome = await this.#ask({ method: 'PUT', path: directoryUrl(this.name) });
+      if (outcome.kind === 'answered') return;
+      if (outcome.kind === 'lost') await outcome.settled();
+    }
   }
 
   async #act(): Promise<void> {

@@ -91,22 +91,21 @@ async function act(
   options: ChaosOptions,
 ): Promise<void> {
   const { seed } = options;
-  const ending = { actors: new AbortController(), faults: new AbortController() };
+  const ending = new AbortController();
+  const { signal } = ending;
   const of = (name: string) => new Random(`${seed}/${name}`);
   const acting = Promise.all([
-    ...rooms.map((room) => room.run(ending.actors.signal)),
-    ...RACERS.map((name) => race.run(name, of(name), ending.actors.signal)),
+    ...rooms.map((room) => room.run(signal)),
+    ...RACERS.map((name) => race.run(name, of(name), signal)),
   ]);
-  const failing = Promise.all(failures(world, losses, options, of, ending.faults.signal));
+  const failing = Promise.all(failures(world, losses, options, of, signal));
   try {
-    await Promise.race([enough(world, options, ending.actors.signal), acting, failing]);
-    ending.actors.abort();
-    // Actors that wait for an answer must get it while the faults go on.
-    await acting;
+    await Promise.race([enough(world, options, signal), acting, failing]);
   } finally {
-    ending.actors.abort();
-    ending.faults.abort();
+    // Each fault ends as it was meant to; after that, who waits for an answer must get it.
+    ending.abort();
     await failing;
+    await acting;
   }
 }
 

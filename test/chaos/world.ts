@@ -92,14 +92,16 @@ export class World {
     await this.#agent.destroy();
   }
 
-  /** Kills or starts a part while nobody else does. */
-  async alone<T>(part: Part, deed: () => Promise<T>): Promise<T> {
-    const turn = Promise.resolve(this.#busy.get(part)).then(deed);
+  /** Kills or starts parts while nobody else does. */
+  async alone(parts: readonly Part[], deed: () => Promise<void>): Promise<void> {
+    const [first, ...others] = parts;
+    if (first === undefined) return await deed();
+    const turn = Promise.resolve(this.#busy.get(first)).then(() => this.alone(others, deed));
     this.#busy.set(
-      part,
+      first,
       turn.catch(() => {}),
     );
-    return await turn;
+    await turn;
   }
 
   /** Asks one tracker after another until one can be connected to. */
@@ -117,7 +119,7 @@ export class World {
         const settled = async () => {
           if (this.lives[index] === life) await killTracker(this, tracker);
         };
-        return this.#lost(answer.message, () => this.alone(tracker, settled));
+        return this.#lost(answer.message, () => this.alone([tracker], settled));
       } else return this.#judge(asked, answer);
     }
   }

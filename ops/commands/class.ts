@@ -1,5 +1,5 @@
 // `cistern class`: how many copies which files get.
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { domainPath } from '../lib/api.ts';
 import { EXIT } from '../lib/failure.ts';
 import { list as listOf, positive } from '../lib/options.ts';
@@ -9,6 +9,7 @@ import type { StorageClass } from '../lib/types.ts';
 interface SetOptions {
   copies?: number;
   minCopies?: number;
+  spread?: string;
   prefix?: string[];
   trash?: boolean;
 }
@@ -23,12 +24,19 @@ export function register(program: Command): void {
   verb(command, 'set', 'make a class, or change what is named of it', {
     examples: [
       'class set default --copies 3',
+      'class set default --spread zone',
       'class set thumbnails --copies 2 --min-copies 1 --prefix public/styles/ --no-trash',
     ],
   })
     .argument('<name>')
     .option('--copies <n>', 'copies that each file shall have, on different hosts (a new class: 2)', positive)
     .option('--min-copies <n>', 'copies before an upload is acknowledged (a new class: 2)', positive)
+    .addOption(
+      new Option('--spread <over>', 'what the copies are spread over (a new class: host)').choices([
+        'host',
+        'zone',
+      ]),
+    )
     .option('--prefix <prefixes>', "keys that it is chosen for: 'a/,b/' or repeated; '' for none", listOf)
     .option('--trash', 'keep deleted and replaced versions for a time (a new class does)')
     .option('--no-trash', 'give deleted and replaced versions up at once')
@@ -46,6 +54,7 @@ async function list(session: Session): Promise<undefined> {
   await session.out.list(classes, [
     { head: 'copies', right: true, cell: (c) => String(c.copies) },
     { head: 'min copies', right: true, cell: (c) => String(c.minCopies) },
+    { head: 'spread', cell: (c) => c.spread },
     { head: 'trash', cell: (c) => (c.trash ? 'yes' : 'no') },
     { head: 'prefixes', cell: (c) => c.prefixes.join(', ') || '-' },
     { head: 'name', cell: (c) => c.name },
@@ -53,7 +62,7 @@ async function list(session: Session): Promise<undefined> {
 }
 
 async function set(session: Session, name: string, options: SetOptions): Promise<undefined> {
-  const { copies, minCopies, prefix, trash } = options;
+  const { copies, minCopies, spread, prefix, trash } = options;
   const made = await session.admin.json<StorageClass>({
     method: 'PUT',
     path: classPath(session, name),
@@ -61,6 +70,7 @@ async function set(session: Session, name: string, options: SetOptions): Promise
     json: {
       ...(copies !== undefined && { copies }),
       ...(minCopies !== undefined && { minCopies }),
+      ...(spread !== undefined && { spread }),
       ...(prefix !== undefined && { prefixes: prefix }),
       ...(trash !== undefined && { trash }),
     },

@@ -144,7 +144,7 @@ describe('the late answer of a copier (13)', () => {
     const alive = await ns.sql(`SELECT FROM blobs WHERE fid = $1 AND state = 'live'`, [fid]);
     await other.query('COMMIT');
     expect(alive).toHaveLength(1);
-    await ns.db.query(addLocation, [fid, 3, 3, ns.state.now(), 15]);
+    await ns.db.query(addLocation, [fid, 3, 3, ns.state.now(), 15, [], false]);
     expect(await blobState()).toBe('gone');
     expect(await places()).toContain('3:good');
   });
@@ -429,7 +429,7 @@ describe('the sweep and a late commit (3)', () => {
 });
 
 describe('a scan that lowers what a blob wants, and a copy into a stricter class (16)', () => {
-  const all = { limit: 10_000, readable: [1, 2, 3] };
+  const all = { limit: 10_000, readable: [1, 2, 3], zones: 1 };
   /** The blob wants three from a name that it has lost; the other session is giving it such a name again. */
   async function copyUnderWay(): Promise<void> {
     await ns.sql('UPDATE blobs SET want = 3 WHERE fid = $1', [fid]);

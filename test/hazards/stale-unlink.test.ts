@@ -39,7 +39,16 @@ beforeAll(async () => {
     CISTERN_SWEEP_EVERY_SECONDS: 3600,
     CISTERN_REPAIR_WORKERS: 0,
   };
-  parts = { config, log, db, state, nodes, meters: createMeters(new Registry()), throttle: new Throttle(0) };
+  parts = {
+    config,
+    log,
+    db,
+    state,
+    nodes,
+    meters: createMeters(new Registry()),
+    throttle: new Throttle(0),
+    watch: { missed: new Set<number>() },
+  };
   sql = new pg.Pool({ connectionString: database });
   opened.push({ close: async () => state.stop() }, nodes, db, { close: () => sql.end() });
 });

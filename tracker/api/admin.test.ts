@@ -46,7 +46,7 @@ describe('domains', () => {
     expect(body.domains.map((domain: { name: string }) => domain.name)).toContain('site');
     expect((await tracker.call('GET', '/v1/domains/site/directories/')).body).toEqual({ entries: [] });
     expect((await tracker.call('GET', '/v1/domains/site/classes')).body).toEqual({
-      classes: [{ name: 'default', copies: 2, minCopies: 2, prefixes: [], trash: true }],
+      classes: [{ name: 'default', copies: 2, minCopies: 2, spread: 'host', prefixes: [], trash: true }],
     });
   });
 
@@ -166,12 +166,20 @@ describe('hosts and devices', () => {
     const { devices } = (await tracker.call('GET', '/v1/devices')).body;
     const [{ uuid, total, free }] = registration.devices as [(typeof registration.devices)[0]];
     const seen = { blobs: 5, errors: 2, highestFid: 77, total, free, uuid };
-    const set = { state: 'alive', weight: 100, observed: 'up', condition: 'ok' };
+    const set = {
+      state: 'alive',
+      weight: 100,
+      observed: 'up',
+      condition: 'ok',
+      missed: false,
+      reviving: false,
+      quarantined: 0,
+    };
     expect(devices).toContainEqual({ id: 1, host: 'h1', ...seen, ...set });
   });
 
-  it('are changed; a dead device is final', async () => {
-    await tracker.join('h2', [{ id: 2 }]);
+  it('are changed; a dead device only comes back by being revived', async () => {
+    const { registration } = await tracker.join('h2', [{ id: 2 }]);
     const patch = (body: unknown) => tracker.call('PATCH', '/v1/devices/2', { body });
     expect(await patch({ weight: 0 })).toMatchObject({ status: 200, body: { weight: 0, state: 'alive' } });
     expect(await patch({ state: 'drain' })).toMatchObject({
@@ -190,6 +198,14 @@ describe('hosts and devices', () => {
       expect(await patch({ state })).toMatchObject(problem('state-conflict', 409));
     }
     expect(await patch({ state: 'dead', weight: 1 })).toMatchObject({ status: 200, body: { weight: 1 } });
+    const revive = (id: number) => tracker.call('POST', `/v1/devices/${id}/revive`);
+    expect(await revive(2)).toMatchObject({ status: 202, body: { state: 'dead', reviving: true } });
+    expect(await revive(1)).toMatchObject(problem('state-conflict', 409));
+    expect(await revive(999)).toMatchObject(problem('not-found', 404));
+    // Its disk is gone again: there is nothing to compare.
+    const gone = { ...registration.devices[0], condition: 'out', why: 'the directory is gone' } as const;
+    await tracker.join('h2', [gone]);
+    expect(await revive(2)).toMatchObject(problem('state-conflict', 409));
     expect(await tracker.call('PATCH', '/v1/devices/999', { body: {} })).toMatchObject(
       problem('not-found', 404),
     );
@@ -198,6 +214,29 @@ describe('hosts and devices', () => {
     expect(await tracker.call('PATCH', '/v1/hosts/none', { body: { zone: 'west' } })).toMatchObject(
       problem('not-found', 404),
     );
+  });
+
+  it('of one host are given a state together, or none is', async () => {
+    await tracker.join('h6', [{ id: 61 }, { id: 62 }, { id: 63 }]);
+    await tracker.call('PATCH', '/v1/devices/63', { body: { state: 'dead' } });
+    const states = async () =>
+      (await tracker.call('GET', '/v1/devices')).body.devices
+        .filter(({ host }: { host: string }) => host === 'h6')
+        .map(({ state }: { state: string }) => state);
+    const patch = (body: object) => tracker.call('PATCH', '/v1/hosts/h6', { body });
+    expect((await patch({ state: 'drain', zone: 'east' })).body).toMatchObject({ zone: 'east' });
+    expect(await states()).toEqual(['drain', 'drain', 'dead']);
+    expect((await patch({ state: 'alive' })).status).toBe(200);
+    expect(await states()).toEqual(['alive', 'alive', 'dead']);
+    await run('UPDATE devices SET reviving = true WHERE id = 62');
+    await patch({ state: 'readonly' });
+    await run('UPDATE devices SET reviving = true WHERE id = 62');
+    expect(await patch({ state: 'alive' })).toMatchObject(problem('state-conflict', 409));
+    expect(await states()).toEqual(['readonly', 'readonly', 'dead']);
+    expect(await tracker.call('PATCH', '/v1/hosts/none', { body: { state: 'drain' } })).toMatchObject(
+      problem('not-found', 404),
+    );
+    await run('DELETE FROM devices WHERE id > 60');
   });
 
   it('are forgotten when nothing stands on them: device after its replicas, host after its devices', async () => {
@@ -222,8 +261,10 @@ describe('operation', () => {
     await tracker.join('h5', [{ id: 5 }]);
     const { status, body } = await tracker.call('GET', '/v1/status');
     expect(status).toBe(200);
-    expect(body.verdict).toBe('healthy');
-    expect(body.reasons).toEqual([]);
+    // That the database is slow may be true of a busy machine.
+    const reasons = body.reasons.filter(({ what }: { what: string }) => !what.includes('database is slow'));
+    expect(reasons).toEqual([]);
+    if (body.reasons.length === 0) expect(body.verdict).toBe('healthy');
     expect(body.cluster).toBe(tracker.state.clusterId);
     expect(body.database.server).toBe(new URL(tracker.database.url).host);
     expect(body.database.latencyMs).toBeGreaterThan(0);
@@ -270,7 +311,7 @@ describe('operation', () => {
     expect(body).toMatch(/^cistern_hosts\{observed="up",service="tracker"\} \d/m);
     expect(body).toMatch(/^cistern_device_free_bytes\{host="h1",device="1",service="tracker"\} \d/m);
     expect(body).toMatch(
-      /^cistern_devices\{state="dead",condition="ok",readable="false",service="tracker"\} 1/m,
+      /^cistern_devices\{state="dead",condition="out",readable="false",service="tracker"\} 1/m,
     );
   });
 });

@@ -4,6 +4,7 @@ import type { Server } from '../../services/http.ts';
 import { NAME_PATTERN } from '../../services/keys.ts';
 import { putClass, removeClass } from '../cluster/classes.ts';
 import type { ClassState } from '../cluster/state.ts';
+import { demandFullScan } from '../replication/scan.ts';
 import type { Tracker } from '../tracker.ts';
 import { authorize } from './auth.ts';
 import { problems } from './openapi.ts';
@@ -16,6 +17,9 @@ const fields = {
     maximum: 16,
     description: 'hosts that must hold it before an upload is acknowledged',
   }),
+  spread: Type.Union([Type.Literal('host'), Type.Literal('zone')], {
+    description: 'what copies are spread over: different hosts, or zones where there are enough of them',
+  }),
   prefixes: Type.Array(Type.String({ minLength: 1, maxLength: 1024 }), {
     maxItems: 64,
     uniqueItems: true,
@@ -26,7 +30,7 @@ const fields = {
 const Class = Type.Object({ name: Type.String(), ...fields }, strict);
 const Change = Type.Partial(Type.Object(fields), {
   ...strict,
-  description: 'what is not named stays; in a new class it is 2, 2, none and true',
+  description: 'what is not named stays; in a new class it is 2, 2, host, none and true',
 });
 const DomainPath = Type.Object({ domain: Type.String() }, strict);
 const ClassPath = Type.Object(
@@ -64,8 +68,7 @@ export function classRoutes(server: Server, tracker: Tracker): void {
     {
       schema: {
         tags,
-        summary:
-          'Make or change a class. Files that want more copies then get them with the next repair scan',
+        summary: 'Make or change a class. Files that it is for are looked at again in the background',
         params: ClassPath,
         body: Change,
         response: {
@@ -79,6 +82,8 @@ export function classRoutes(server: Server, tracker: Tracker): void {
       const domain = await state.domain(request.params.domain);
       await authorize(tracker, request, { scope: 'admin', domain });
       const created = await putClass(db, domain, request.params.class, request.body);
+      // What its files want may have changed.
+      if (!created) await demandFullScan(db);
       await state.refresh();
       const now = await state.domain(domain.name);
       reply.code(created ? 201 : 200);
@@ -109,6 +114,6 @@ export function classRoutes(server: Server, tracker: Tracker): void {
   );
 }
 
-function shown({ name, copies, minCopies, prefixes, trash }: ClassState) {
-  return { name, copies, minCopies, prefixes, trash };
+function shown({ name, copies, minCopies, spread, prefixes, trash }: ClassState) {
+  return { name, copies, minCopies, spread, prefixes, trash };
 }

@@ -2,10 +2,13 @@
 import { Type } from 'typebox';
 import type { Server } from '../../services/http.ts';
 import { NAME_PATTERN } from '../../services/keys.ts';
-import { removeHost, setZone } from '../cluster/machines.ts';
+import { Problem } from '../../services/problems.ts';
+import { changeHost, removeHost, setZone } from '../cluster/machines.ts';
 import type { ClusterState, HostState } from '../cluster/state.ts';
+import { demandFullScan } from '../replication/scan.ts';
 import type { Tracker } from '../tracker.ts';
 import { authorize } from './auth.ts';
+import { DeviceUse } from './devices.ts';
 import { problems } from './openapi.ts';
 
 const strict = { additionalProperties: false };
@@ -25,7 +28,7 @@ const HostPath = Type.Object({ host: Type.String() }, strict);
 const tags = ['administration'];
 
 export function hostRoutes(server: Server, tracker: Tracker): void {
-  const { state, db } = tracker;
+  const { state, db, config, replication } = tracker;
 
   server.get(
     '/v1/hosts',
@@ -49,18 +52,29 @@ export function hostRoutes(server: Server, tracker: Tracker): void {
       schema: {
         tags,
         summary: 'Change a host',
+        description: 'A state is given to all of its devices that are not dead, or to none.',
         params: HostPath,
-        body: Type.Object({ zone: Type.Optional(Type.String({ pattern: NAME_PATTERN })) }, strict),
-        response: { 200: Host, ...problems('invalid-request', 'not-found') },
+        body: Type.Object(
+          { zone: Type.Optional(Type.String({ pattern: NAME_PATTERN })), state: Type.Optional(DeviceUse) },
+          strict,
+        ),
+        response: { 200: Host, ...problems('invalid-request', 'not-found', 'state-conflict') },
       },
     },
     async (request) => {
       await authorize(tracker, request, { scope: 'admin' });
       const { host } = request.params;
-      const { zone } = request.body;
+      const { zone, state: use } = request.body;
       await state.refresh();
-      await setZone(db, host, zone ?? state.host(host)?.zone ?? '');
+      if (state.host(host) === undefined) throw new Problem('not-found', `There is no host '${host}'.`);
+      if (use !== undefined) await changeHost(db, host, use, config.CISTERN_DRAIN_GRACE_SECONDS);
+      if (zone !== undefined) {
+        await setZone(db, host, zone);
+        // Files whose copies are spread over zones may be badly spread now, or well at last.
+        await demandFullScan(db);
+      }
       await state.refresh();
+      replication.wake();
       return shownHost(state, state.host(host) as HostState);
     },
   );

@@ -100,6 +100,7 @@ export function statusRoutes(server: Server, tracker: Tracker): void {
           devices: state.devices(),
           domains,
           backlog,
+          missed: tracker.replication.missed,
           databaseLatencyMs: latencyMs,
           databaseReadOnly: db.standing?.readOnly,
         }),
@@ -117,7 +118,7 @@ export function statusRoutes(server: Server, tracker: Tracker): void {
           size: database?.size ?? 0,
         },
         hosts: shownHosts(state),
-        devices: shownDevices(state),
+        devices: await shownDevices(tracker),
         files: {
           domains: domains.length,
           underReplicated,

@@ -3,7 +3,7 @@ import { Problem } from '../../services/problems.ts';
 import type { Database, Queryable, Statement } from '../database/database.ts';
 import type { ClassState, DomainState } from './state.ts';
 
-export type ClassChange = Partial<Pick<ClassState, 'copies' | 'minCopies' | 'prefixes' | 'trash'>>;
+export type ClassChange = Partial<Pick<ClassState, 'copies' | 'minCopies' | 'spread' | 'prefixes' | 'trash'>>;
 
 // The domain's row is locked, so that classes are compared with each other by one at a time.
 const lockDomain: Statement = {
@@ -12,14 +12,14 @@ const lockDomain: Statement = {
 };
 const listClasses: Statement = {
   name: 'list-classes',
-  text: `SELECT id, domain_id AS "domainId", name, copies, min_copies AS "minCopies", prefixes, trash
+  text: `SELECT id, domain_id AS "domainId", name, copies, min_copies AS "minCopies", spread, prefixes, trash
     FROM classes WHERE domain_id = $1`,
 };
 const saveClass: Statement = {
   name: 'save-class',
-  text: `INSERT INTO classes (domain_id, name, copies, min_copies, prefixes, trash) VALUES ($1, $2, $3, $4, $5, $6)
+  text: `INSERT INTO classes (domain_id, name, copies, min_copies, spread, prefixes, trash) VALUES ($1, $2, $3, $4, $5, $6, $7)
     ON CONFLICT (domain_id, name) DO UPDATE SET copies = excluded.copies, min_copies = excluded.min_copies,
-      prefixes = excluded.prefixes, trash = excluded.trash`,
+      spread = excluded.spread, prefixes = excluded.prefixes, trash = excluded.trash`,
 };
 const classInUse: Statement = {
   name: 'class-in-use',
@@ -28,10 +28,16 @@ const classInUse: Statement = {
 };
 const deleteClass: Statement = { name: 'delete-class', text: 'DELETE FROM classes WHERE id = $1' };
 
-const blank: Required<ClassChange> = { copies: 2, minCopies: 2, prefixes: [], trash: true };
+const blank: Required<ClassChange> = {
+  copies: 2,
+  minCopies: 2,
+  spread: 'host',
+  prefixes: [],
+  trash: true,
+};
 
 /**
- * Makes a class, or changes it: what `change` does not name stays, and is 2, 2, none and true in a new one.
+ * Makes a class, or changes it: what `change` does not name stays, and is 2, 2, host, none and true in a new one.
  * @returns whether it is new
  * @throws Problem domain-not-found; invalid-request if it contradicts itself; already-exists if a prefix is another's
  */
@@ -46,8 +52,8 @@ export function putClass(db: Database, domain: DomainState, name: string, change
       if (shared === undefined) continue;
       throw new Problem('already-exists', `The prefix '${shared}' chooses class '${other}' already.`);
     }
-    const { copies, minCopies, prefixes, trash } = wanted;
-    await tx.query(saveClass, [domain.id, name, copies, minCopies, prefixes, trash]);
+    const { copies, minCopies, spread, prefixes, trash } = wanted;
+    await tx.query(saveClass, [domain.id, name, copies, minCopies, spread, prefixes, trash]);
     return former === undefined;
   });
 }

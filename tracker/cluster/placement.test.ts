@@ -27,6 +27,8 @@ function device(id: number, on: HostState, more: Partial<DeviceState> = {}): Dev
     uuid: `uuid-${id}`,
     state: 'alive',
     weight: 100,
+    reviving: false,
+    revivedMs: null,
     condition: 'ok',
     up: on.up,
     readable: on.up,
@@ -35,7 +37,8 @@ function device(id: number, on: HostState, more: Partial<DeviceState> = {}): Dev
     free: 100 * GIB,
     blobs: 0,
     errors: 0,
-    highestFid: 0, quarantined: 0,
+    highestFid: 0,
+    quarantined: 0,
     ...more,
   };
 }

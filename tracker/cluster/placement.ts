@@ -1,4 +1,5 @@
-// Where new replicas go: devices that take writes, on different hosts, at random by weight and free space.
+// Where new replicas go: devices that take writes, on different hosts (and in different zones where that is wanted and
+// there are enough), at random by weight and free space.
 import { Problem } from '../../services/problems.ts';
 import type { ClusterState, DeviceState } from './state.ts';
 
@@ -9,6 +10,12 @@ export interface Wish {
   size: number;
   excludeHosts?: ReadonlySet<number>;
   excludeDevices?: ReadonlySet<number>;
+  /** 'zone': zones that have none yet come first; hosts of the others fill up. */
+  spread?: 'host' | 'zone';
+  /** Zones that have a replica already. */
+  takenZones?: ReadonlySet<string>;
+  /** Leaves out all other devices. */
+  fits?: (device: DeviceState) => boolean;
 }
 
 type Known = Pick<ClusterState, 'devices' | 'hosts' | 'isSuspect'>;
@@ -28,13 +35,20 @@ export function choosePlaces(state: Known, wish: Wish, random: () => number = Ma
   }
   ranked.sort((a, b) => a.suspect - b.suspect || a.rank - b.rank);
   const places: DeviceState[] = [];
-  const taken = new Set<number>();
-  for (const { device } of ranked) {
-    if (places.length === wish.copies) break;
-    if (taken.has(device.host.id)) continue;
-    taken.add(device.host.id);
-    places.push(device);
-  }
+  const hosts = new Set<number>();
+  const zones = new Set(wish.takenZones);
+  const take = (may: (one: (typeof ranked)[number]) => boolean) => {
+    for (const one of ranked) {
+      const { host } = one.device;
+      if (places.length === wish.copies) return;
+      if (hosts.has(host.id) || !may(one)) continue;
+      hosts.add(host.id);
+      zones.add(host.zone);
+      places.push(one.device);
+    }
+  };
+  if (wish.spread === 'zone') take(({ device, suspect }) => suspect === 0 && !zones.has(device.host.zone));
+  take(() => true);
   return places;
 }
 
@@ -57,12 +71,13 @@ export function placementProblem(state: Known, wish: Wish, needed: number): Prob
   );
 }
 
-function takes(device: DeviceState, { excludeHosts, excludeDevices }: Wish): boolean {
+function takes(device: DeviceState, { excludeHosts, excludeDevices, fits }: Wish): boolean {
   return (
     device.writable &&
     device.weight > 0 &&
     !excludeHosts?.has(device.host.id) &&
-    !excludeDevices?.has(device.id)
+    !excludeDevices?.has(device.id) &&
+    (fits === undefined || fits(device))
   );
 }
 

@@ -23,6 +23,10 @@ export interface DeviceState {
   uuid: string;
   state: 'alive' | 'readonly' | 'drain' | 'dead';
   weight: number;
+  /** An operator wants it back though it was dead: its inventory is to be compared first. */
+  reviving: boolean;
+  /** When it came back from the dead, in milliseconds; null if it never did. */
+  revivedMs: number | null;
   condition: DeviceReport['condition'];
   /** Why the condition is not ok, as its node says. */
   why?: string;
@@ -50,6 +54,8 @@ export interface ClassState {
   name: string;
   copies: number;
   minCopies: number;
+  /** What its copies are spread over. */
+  spread: 'host' | 'zone';
   prefixes: string[];
   trash: boolean;
 }
@@ -92,13 +98,14 @@ const readCluster = {
           'clockOffsetMs', coalesce(b.clock_offset_ms, 0), 'reports', coalesce(b.reports, '[]')
         ) ORDER BY h.name), '[]') FROM hosts h LEFT JOIN heartbeats b ON b.host_id = h.id) AS hosts,
       (SELECT coalesce(json_agg(json_build_object(
-          'id', d.id, 'hostId', d.host_id, 'uuid', d.uuid, 'state', d.state, 'weight', d.weight
+          'id', d.id, 'hostId', d.host_id, 'uuid', d.uuid, 'state', d.state, 'weight', d.weight,
+          'reviving', d.reviving, 'revivedMs', extract(epoch FROM d.revived) * 1000
         ) ORDER BY d.id), '[]') FROM devices d) AS devices,
       (SELECT coalesce(json_agg(json_build_object(
           'id', d.id, 'name', d.name, 'trashDays', d.trash_days, 'createdMs', extract(epoch FROM d.created) * 1000,
           'classes', (SELECT coalesce(json_agg(json_build_object(
               'id', k.id, 'domainId', k.domain_id, 'name', k.name, 'copies', k.copies, 'minCopies', k.min_copies,
-              'prefixes', k.prefixes, 'trash', k.trash
+              'spread', k.spread, 'prefixes', k.prefixes, 'trash', k.trash
             ) ORDER BY k.name), '[]') FROM classes k WHERE k.domain_id = d.id)
         ) ORDER BY d.name), '[]') FROM domains d WHERE d.dropped IS NULL) AS domains
     FROM cluster c WHERE c.only_row`,
@@ -109,7 +116,9 @@ interface Row {
   database_identity: string;
   now: number;
   hosts: (Omit<HostState, 'seen'> & { seenMs: number; reports: DeviceReport[] })[];
-  devices: { id: number; hostId: number; uuid: string; state: DeviceState['state']; weight: number }[];
+  devices: (Pick<DeviceState, 'id' | 'uuid' | 'state' | 'weight' | 'reviving' | 'revivedMs'> & {
+    hostId: number;
+  })[];
   domains: (Omit<DomainState, 'created'> & { createdMs: number })[];
 }
 

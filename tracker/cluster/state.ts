@@ -73,6 +73,11 @@ export class ClusterState {
     return Math.round(performance.now() + this.#offset);
   }
 
+  /** Milliseconds since the snapshot was read; it grows while the database is away. */
+  get ageMs(): number {
+    return performance.now() - this.#readAt;
+  }
+
   hosts(): readonly HostState[] {
     return this.#snapshot.hosts;
   }

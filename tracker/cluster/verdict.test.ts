@@ -18,7 +18,17 @@ function host(name: string, more: Partial<HostState> = {}): HostState {
 }
 
 function device(id: number, on: HostState, more: Partial<DeviceState> = {}): DeviceState {
-  const base = { uuid: '', weight: 100, total: 1000, blobs: 0, errors: 0, highestFid: 0, quarantined: 0 };
+  const base = {
+    uuid: '',
+    weight: 100,
+    reviving: false,
+    revivedMs: null,
+    total: 1000,
+    blobs: 0,
+    errors: 0,
+    highestFid: 0,
+    quarantined: 0,
+  };
   const well = {
     state: 'alive',
     condition: 'ok',
@@ -31,7 +41,16 @@ function device(id: number, on: HostState, more: Partial<DeviceState> = {}): Dev
 }
 
 function domain(...classes: Partial<ClassState>[]): DomainState {
-  const base = { id: 1, domainId: 1, name: 'default', copies: 2, minCopies: 2, prefixes: [], trash: true };
+  const base: ClassState = {
+    id: 1,
+    domainId: 1,
+    name: 'default',
+    copies: 2,
+    minCopies: 2,
+    spread: 'host',
+    prefixes: [],
+    trash: true,
+  };
   const made = classes.map((one) => ({ ...base, ...one }));
   return { id: 1, name: 'site', trashDays: 30, created: new Date(), classes: made };
 }
@@ -39,7 +58,7 @@ function domain(...classes: Partial<ClassState>[]): DomainState {
 function look(devices: DeviceState[], more: object = {}, domains = [domain({})]) {
   const hosts = [...new Set(devices.map((one) => one.host))];
   const backlog = { underReplicated: 0, withoutCopy: 0, ...more };
-  return judge({ hosts, devices, domains, backlog, databaseLatencyMs: 1, ...more });
+  return judge({ hosts, devices, domains, backlog, missed: new Set(), databaseLatencyMs: 1, ...more });
 }
 
 const [h1, h2, h3] = [host('h1'), host('h2'), host('h3')];
@@ -65,6 +84,25 @@ describe('judge', () => {
         next: 'start its storage node; only if its disks are lost: cistern device dead 3 4',
       },
     ]);
+  });
+
+  it('says that copies of what is on a host that is down for long are made elsewhere', () => {
+    const down = host('h3', { up: false });
+    const devices = [device(1, h1), device(2, h2), device(3, down, { blobs: 30 })];
+    const { reasons } = look(devices, { missed: new Set([3]) });
+    expect(reasons[0]?.what).toBe('host h3 is down, and 30 copies with it; they are made elsewhere by now');
+  });
+
+  it('says that the disk of a dead device is back, until somebody has decided about it', () => {
+    const back = device(4, h3, { state: 'dead', readable: false, writable: false });
+    expect(look([...well, back]).reasons).toEqual([
+      {
+        what: 'device 4 (h3) is dead, but its disk answers: nothing on it is used',
+        next: 'cistern device revive 4, or take the disk out and cistern device rm 4',
+      },
+    ]);
+    expect(look([...well, { ...back, reviving: true }]).verdict).toBe('healthy');
+    expect(look([...well, { ...back, up: false, condition: 'out' }]).verdict).toBe('healthy');
   });
 
   it('does not miss a host whose devices were all given up', () => {

@@ -16,6 +16,8 @@ export interface Findings {
   hosts: readonly HostState[];
   devices: readonly DeviceState[];
   domains: readonly DomainState[];
+  /** Devices that are down for so long that copies of what they hold are made elsewhere. */
+  missed: ReadonlySet<number>;
   backlog: Pick<RepairSummary, 'underReplicated' | 'withoutCopy'>;
   databaseLatencyMs: number;
   /** Why the database takes no writes, as a sentence's end; undefined: it does. */
@@ -83,7 +85,7 @@ function noWrites({ devices, domains, databaseReadOnly }: Findings): Reason[] {
   );
 }
 
-function hostReasons({ hosts, devices }: Findings): Reason[] {
+function hostReasons({ hosts, devices, missed }: Findings): Reason[] {
   return hosts.flatMap((host): Reason[] => {
     const living = devices.filter((device) => device.host.id === host.id && device.state !== 'dead');
     if (!host.up) {
@@ -91,7 +93,9 @@ function hostReasons({ hosts, devices }: Findings): Reason[] {
       if (living.length === 0) return [];
       const dead = `cistern device dead ${living.map(({ id }) => id).join(' ')}`;
       const copies = living.reduce((sum, { blobs }) => sum + blobs, 0);
-      const held = copies === 0 ? '' : `, and ${copies === 1 ? '1 copy' : `${copies} copies`} with it`;
+      const elsewhere = living.some(({ id }) => missed.has(id)) ? '; they are made elsewhere by now' : '';
+      const held =
+        copies === 0 ? '' : `, and ${copies === 1 ? '1 copy' : `${copies} copies`} with it${elsewhere}`;
       const next = `start its storage node; only if its disks are lost: ${dead}`;
       return [{ what: `host ${host.name} is down${held}`, next }];
     }
@@ -111,7 +115,16 @@ function clockIsOff({ clockOffsetMs }: HostState): boolean {
 }
 
 function deviceReasons(device: DeviceState): Reason[] {
-  if (device.state === 'dead' || !device.host.up) return [];
+  if (!device.host.up) return [];
+  if (device.state === 'dead') {
+    if (!device.up || device.reviving) return [];
+    return [
+      {
+        what: `device ${device.id} (${device.host.name}) is dead, but its disk answers: nothing on it is used`,
+        next: `cistern device revive ${device.id}, or take the disk out and cistern device rm ${device.id}`,
+      },
+    ];
+  }
   // A wrong clock makes all of a host's devices read-only: that is said of the host, nothing is wrong with them.
   if (device.condition === 'readonly' && clockIsOff(device.host)) return [];
   const name = `device ${device.id} (${device.host.name})`;

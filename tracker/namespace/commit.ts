@@ -30,9 +30,11 @@ export type Outcome =
 //   ($13 lists their fids) never replace, and a directory is never replaced.
 // - rows are inserted in the order of (dir, name), so that concurrent statements lock them in one order.
 // - names.dir_id refers to dirs: a directory that is removed meanwhile raises 23503, and the second run sees it gone.
-// - locations are only inserted for devices that exist: one that was removed since leaves no row behind. A dead one
-//   gets its row, which the next walk of dead devices finds.
+// - locations are only inserted for devices that exist and count: one that was removed or died since leaves no row
+//   behind, nor does one whose drain no upload can be older than. What a commit in flight adds to a device that dies or
+//   is drained meanwhile, the next walk finds.
 // - xmax is 0 exactly for rows that this statement inserted rather than updated.
+const COUNTS = `v.state <> 'dead' AND v.accepts_until > now()`;
 const commitUploads: Statement = {
   name: 'commit-uploads',
   text: `WITH entered AS MATERIALIZED (
@@ -41,7 +43,7 @@ const commitUploads: Statement = {
       SELECT q.*, e.now IS NOT FALSE AS entered, d.id AS dir_id, c.copies, c.min_copies, known.state AS known,
         known.created AS known_created,
         (SELECT count(DISTINCT v.host_id) FROM devices v
-          WHERE v.id = ANY (string_to_array(q.devices, ',')::int[]) AND v.state <> 'dead') AS hosts
+          WHERE v.id = ANY (string_to_array(q.devices, ',')::int[]) AND ${COUNTS}) AS hosts
       FROM unnest($1::int[], $2::text[], $3::text[], $4::bigint[], $5::int[], $6::text[], $7::timestamptz[],
           $8::jsonb[], $9::bigint[], $10::bytea[], $11::text[], $12::int[])
         AS q (domain_id, path, name, fid, class_id, content_type, mtime, meta, size, sha256, devices, i)
@@ -64,7 +66,7 @@ const commitUploads: Statement = {
     ), location AS (
       INSERT INTO locations (fid, device_id)
       SELECT i.fid, v.id FROM item i JOIN named n ON n.fid = i.fid
-        JOIN devices v ON v.id = ANY (string_to_array(i.devices, ',')::int[])
+        JOIN devices v ON v.id = ANY (string_to_array(i.devices, ',')::int[]) AND ${COUNTS}
     ), short AS (
       INSERT INTO repair (fid, copies, want, size)
       SELECT i.fid, i.hosts, i.copies, i.size FROM item i JOIN named n ON n.fid = i.fid WHERE i.hosts < i.copies

@@ -9,8 +9,8 @@
 // - `repair.version` protects needs: the queue's row goes only if nothing was queued since it was claimed (hazard 18).
 //
 // Locks are always taken in the order reap, blobs, names, locations, repair, and within a table by fid.
-// Commits take none of these: they insert a fid that nobody else can have, and what they add to a device that dies
-// meanwhile is found by the walk of dead devices, which never ends (hazard 10, see dead.ts).
+// Commits take none of these: they insert a fid that nobody else can have, and what they add to a device that dies or
+// is drained meanwhile is found by the walk of such devices, which never ends (hazard 10, see walks.ts and drain.ts).
 import { failPoint } from '../../services/fail-points.ts';
 import type { Database, Queryable, Statement } from '../database/database.ts';
 import { type Claim, enqueueRepairs } from './queue.ts';
@@ -27,16 +27,20 @@ export const lockBlob: Statement = {
   text: `SELECT fid, want, size FROM blobs WHERE fid = $1 AND state = 'live' FOR UPDATE`,
 };
 
-// A replica that is not needed (others were faster) is written down as 'removing', so that the remover takes it away.
+// A replica that is not needed (others were faster, or its device is being drained) is written down as 'removing', so
+// that the remover takes it away. It is needed while too few hosts have one that stays, or too few zones where the
+// classes want different ones.
 export const addLocation: Statement = {
   name: 'copies-add',
-  text: `WITH good AS MATERIALIZED (
-      SELECT h.host_id FROM locations l JOIN devices h ON h.id = l.device_id
-      WHERE l.fid = $1 AND l.state = 'good' AND h.state <> 'dead'
+  text: `WITH staying AS MATERIALIZED (
+      SELECT d.host_id, h.zone FROM locations l JOIN devices d ON d.id = l.device_id JOIN hosts h ON h.id = d.host_id
+      WHERE l.fid = $1 AND l.state = 'good' AND d.state NOT IN ('dead', 'drain') AND d.id <> ALL ($6::int[])
     ), verdict AS MATERIALIZED (
-      SELECT d.id, (SELECT count(DISTINCT host_id) FROM good) < $3
-        AND NOT EXISTS (SELECT FROM good WHERE good.host_id = d.host_id) AS needed
-      FROM devices d WHERE d.id = $2 AND d.state <> 'dead'
+      SELECT d.id, d.state <> 'drain' AND NOT EXISTS (SELECT FROM staying s WHERE s.host_id = d.host_id)
+        AND ((SELECT count(DISTINCT host_id) FROM staying) < $3
+          OR $7 AND NOT EXISTS (SELECT FROM staying s WHERE s.zone = h.zone)
+            AND (SELECT count(DISTINCT zone) FROM staying) < $3) AS needed
+      FROM devices d JOIN hosts h ON h.id = d.host_id WHERE d.id = $2 AND d.state <> 'dead'
     )
     INSERT INTO locations (fid, device_id, state, at)
     SELECT $1, id, CASE WHEN needed THEN 'good' ELSE 'removing' END, CASE WHEN needed THEN now() ELSE 'epoch' END
@@ -47,11 +51,24 @@ export const addLocation: Statement = {
 /** What became of a replica that a device was proven to hold. `refused`: dead device, old proof, or a row is there. */
 export type Addition = 'added' | 'surplus' | 'refused' | 'not-live';
 
+export interface Beside {
+  /** Devices whose replicas do not count: they are down for long, or are about to lose theirs to this one. */
+  uncounted?: readonly number[];
+  /** The classes want different zones, so one more than wanted may be needed for a while. */
+  spreadZones?: boolean;
+}
+
 /**
  * Writes down a replica that the device was proven to hold, with its right bytes, at `provenAt` (milliseconds by the
  * database's clock). However late it comes, it adds a verified copy or does nothing.
  */
-export function addCopy(db: Database, fid: number, deviceId: number, provenAt: number): Promise<Addition> {
+export function addCopy(
+  db: Database,
+  fid: number,
+  deviceId: number,
+  provenAt: number,
+  { uncounted = [], spreadZones = false }: Beside = {},
+): Promise<Addition> {
   return db.transaction(async (tx) => {
     const [blob] = await tx.query<{ want: number }>(lockBlob, [fid]);
     if (blob === undefined) return 'not-live';
@@ -61,6 +78,8 @@ export function addCopy(db: Database, fid: number, deviceId: number, provenAt: n
       blob.want,
       provenAt,
       PROOF_SECONDS,
+      uncounted,
+      spreadZones,
     ]);
     if (row === undefined) return 'refused';
     return row.state === 'good' ? 'added' : 'surplus';
@@ -71,7 +90,7 @@ const settle: Statement = {
   name: 'copies-settle',
   text: `WITH enough AS MATERIALIZED (
       SELECT count(DISTINCT d.host_id) >= $3 AS yes FROM locations l JOIN devices d ON d.id = l.device_id
-      WHERE l.fid = $1 AND l.state = 'good' AND d.state <> 'dead' AND d.id = ANY ($4::int[])
+      WHERE l.fid = $1 AND l.state = 'good' AND d.state NOT IN ('dead', 'drain') AND d.id = ANY ($4::int[])
     ), lost AS (
       DELETE FROM locations l USING enough, devices d
       WHERE enough.yes AND l.fid = $1 AND l.state = 'bad' AND d.id = l.device_id AND d.state = 'dead'
@@ -120,6 +139,43 @@ export function clearBadCopy(
   });
 }
 
+// Of all that is known to be good, only what was verified just now counts, and only where it stays.
+export const trim: Statement = {
+  name: 'copies-trim',
+  text: `WITH kept AS MATERIALIZED (
+      SELECT d.host_id, h.zone FROM locations l JOIN devices d ON d.id = l.device_id JOIN hosts h ON h.id = d.host_id
+      WHERE l.fid = $1 AND l.device_id = ANY ($3::int[]) AND l.device_id <> $2 AND l.state = 'good'
+        AND d.state IN ('alive', 'readonly')
+    )
+    UPDATE locations l SET state = 'removing', at = 'epoch'
+    WHERE l.fid = $1 AND l.device_id = $2 AND l.state = 'good'
+      AND (SELECT count(DISTINCT host_id) FROM kept) >= $4 AND (SELECT count(DISTINCT zone) FROM kept) >= $5
+      AND to_timestamp($6::float8 / 1000) > clock_timestamp() - $7 * interval '1 second'`,
+};
+
+export interface Kept {
+  /** Devices whose replicas were verified just now. */
+  devices: readonly number[];
+  /** In how many zones they must be. */
+  zones: number;
+  /** When they were, in milliseconds by the database's clock. */
+  verifiedAt: number;
+}
+
+/**
+ * Gives a good replica up, if those that were verified just now are on as many hosts as the blob wants without it
+ * (invariant 8). False if they are not, or no longer: then nothing is changed.
+ */
+export function trimCopy(db: Database, fid: number, deviceId: number, kept: Kept): Promise<boolean> {
+  return db.transaction(async (tx) => {
+    const [blob] = await tx.query<{ want: number }>(lockBlob, [fid]);
+    if (blob === undefined) return false;
+    const { devices, zones, verifiedAt } = kept;
+    const values = [fid, deviceId, devices, blob.want, zones, verifiedAt, PROOF_SECONDS];
+    return (await tx.count(trim, values)) > 0;
+  });
+}
+
 const setState: Statement = {
   name: 'copies-set-state',
   text: 'UPDATE locations SET state = $4, at = now() WHERE fid = $1 AND device_id = $2 AND state = $3',
@@ -153,7 +209,7 @@ export function markGood(db: Database, fid: number, deviceId: number): Promise<b
 const addBad: Statement = {
   name: 'copies-add-bad',
   text: `INSERT INTO locations (fid, device_id, state)
-    SELECT $1, id, 'bad' FROM devices WHERE id = $2 AND state <> 'dead'
+    SELECT $1, id, 'bad' FROM devices WHERE id = $2 AND state NOT IN ('dead', 'drain')
     ON CONFLICT (fid, device_id) DO NOTHING`,
 };
 

@@ -7,6 +7,8 @@ export interface Meters {
   /** Attempts at a repair that failed and are repeated later. */
   failed: Counter;
   copiedBytes: Counter;
+  /** Good replicas given up because there were enough better-placed ones. */
+  trimmed: Counter;
   /** Replicas unlinked. */
   removed: Counter;
   /** Replicas found bad, by what was wrong with them. */
@@ -32,6 +34,11 @@ export function createMeters(registry: Registry): Meters {
     copiedBytes: new Counter({
       name: 'cistern_repair_bytes_total',
       help: 'Bytes that storage nodes copied for repairs',
+      registers,
+    }),
+    trimmed: new Counter({
+      name: 'cistern_replicas_trimmed_total',
+      help: 'Good replicas given up because there were enough better-placed ones',
       registers,
     }),
     removed: new Counter({

@@ -5,7 +5,9 @@ import type { TrackerConfig } from '../config.ts';
 import type { Database } from '../database/database.ts';
 import type { NodeClient } from '../transfer/node-client.ts';
 import type { Meters } from './meters.ts';
+import type { Reach } from './scan.ts';
 import type { Throttle } from './throttle.ts';
+import type { Watch } from './watch.ts';
 
 export interface Parts {
   config: Pick<
@@ -21,11 +23,23 @@ export interface Parts {
   nodes: NodeClient;
   meters: Meters;
   throttle: Throttle;
+  watch: Pick<Watch, 'missed'>;
 }
 
 /** Ids of the devices that can be read from now. */
 export function readableDevices(state: Pick<ClusterState, 'devices'>): number[] {
   return state.devices().flatMap((device) => (device.readable ? [device.id] : []));
+}
+
+/** What can be read, and in how many zones new replicas can be placed. */
+export function reachOf(state: Pick<ClusterState, 'devices'>): Reach {
+  return { readable: readableDevices(state), zones: openZones(state).size };
+}
+
+/** Zones with a device that can take a new replica. */
+export function openZones(state: Pick<ClusterState, 'devices'>): Set<string> {
+  const open = state.devices().filter(({ writable, weight, free }) => writable && weight > 0 && free > 0);
+  return new Set(open.map(({ host }) => host.zone));
 }
 
 /** 'device 3 (h2)', or what is left of it if the device is not known any more. */

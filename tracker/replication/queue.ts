@@ -16,14 +16,15 @@ export const LEASE_SECONDS = 60;
 const LONGEST_PAUSE_SECONDS = 300;
 
 // Copies are counted as hosts with a good replica on a device that is not dead, and can be read if that is known.
-const enqueue: Statement = {
-  name: 'repair-enqueue',
-  text: `INSERT INTO repair (fid, copies, want, size)
+const INSERT_NEEDS = `INSERT INTO repair (fid, copies, want, size)
     SELECT need.fid, (
       SELECT count(DISTINCT d.host_id) FROM locations l JOIN devices d ON d.id = l.device_id
       WHERE l.fid = need.fid AND l.state = 'good' AND d.state <> 'dead'
         AND ($2::int[] IS NULL OR d.id = ANY ($2))), coalesce(b.want, 0), coalesce(b.size, 0)
-    FROM unnest($1::bigint[]) AS need (fid) LEFT JOIN blobs b ON b.fid = need.fid ORDER BY need.fid
+    FROM unnest($1::bigint[]) AS need (fid) LEFT JOIN blobs b ON b.fid = need.fid ORDER BY need.fid`;
+const enqueue: Statement = {
+  name: 'repair-enqueue',
+  text: `${INSERT_NEEDS}
     ON CONFLICT (fid) DO UPDATE SET version = repair.version + 1, copies = excluded.copies, want = excluded.want,
       attempts = 0, next_try = now()`,
 };
@@ -36,6 +37,15 @@ const enqueue: Statement = {
 export async function enqueueRepairs(tx: Queryable, fids: number[], readable?: number[]): Promise<void> {
   if (fids.length > 0) await tx.query(enqueue, [fids, readable ?? null]);
 }
+
+/**
+ * Queues what is not queued yet. Only for walks that come again: a need that is new, but whose blob a worker is just
+ * finishing, is lost until then.
+ */
+export const enqueueQuietly: Statement = {
+  name: 'repair-enqueue-quietly',
+  text: `${INSERT_NEEDS} ON CONFLICT (fid) DO NOTHING`,
+};
 
 // Level by level: within a level those whose turn came first. Rows that wait (their next_try is in the future) are not
 // even read, so any number of unrepairable blobs does not stand before the others.

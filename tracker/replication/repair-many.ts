@@ -6,42 +6,25 @@ import pLimit from 'p-limit';
 import { failPoint } from '../../services/fail-points.ts';
 import { MANY_BYTES } from '../../services/protocol.ts';
 import { choosePlaces } from '../cluster/placement.ts';
-import type { DeviceState } from '../cluster/state.ts';
 import type { Statement } from '../database/database.ts';
 import type { BoundBlob } from '../transfer/node-client.ts';
 import { addCopies, type Made, settleRepairs } from './copies-many.ts';
-import { nameOf } from './names.ts';
+import { type Named, nameOf } from './names.ts';
 import { type Parts, readableDevices } from './parts.ts';
 import { type Claim, LEASE_SECONDS, renewLeases } from './queue.ts';
-import { repair } from './repair.ts';
+import { repair, wishFor } from './repair.ts';
+import { countHosts } from './standing.ts';
+import { judge, type Survey, surveyWhere } from './survey.ts';
 
 /** Blobs of a batch that are looked at one by one at the same time. */
 const SINGLES_AT_ONCE = 8;
 
-interface Survey {
-  fid: number;
-  want: number;
-  size: number;
-  sha256: string;
-  domain: string;
-  key: string;
-  class: string;
-  locations: {
-    device: number;
-    host: number;
-    state: 'good' | 'bad' | 'removing';
-    use: DeviceState['state'];
-  }[];
-}
+type NamedSurvey = Survey & Named;
 
 const surveyBlobs: Statement = {
   name: 'repair-many-survey',
-  text: `SELECT b.fid, b.want, b.size, encode(b.sha256, 'hex') AS sha256, name.*, (
-      SELECT json_agg(json_build_object('device', l.device_id, 'host', d.host_id, 'state', l.state, 'use', d.state))
-      FROM locations l JOIN devices d ON d.id = l.device_id WHERE l.fid = b.fid) AS locations
-    FROM blobs b JOIN ${nameOf('b.fid')} AS name ON true
-    WHERE b.fid = ANY ($1::bigint[]) AND b.state = 'live' AND b.size <= $2
-      AND EXISTS (SELECT FROM locations l WHERE l.fid = b.fid)`,
+  text: `SELECT s.*, name.* FROM (${surveyWhere('b.fid = ANY ($1::bigint[]) AND b.size <= $2')}) AS s
+    JOIN ${nameOf('s.fid')} AS name ON true`,
 };
 
 /** Repairs what was claimed as far as that is possible now. Throws only if the database is away. */
@@ -67,15 +50,15 @@ export async function repairMany(parts: Parts, claims: Claim[], signal: AbortSig
 
 /** Takes from `open` what needs nothing more. */
 async function mendPlain(parts: Parts, open: Map<number, Claim>, signal: AbortSignal): Promise<void> {
-  const { db, state, meters } = parts;
+  const { db, state, meters, watch } = parts;
   failPoint('repair-claimed');
-  const surveys = await db.query<Survey>(surveyBlobs, [[...open.keys()], MANY_BYTES]);
+  const surveys = await db.query<NamedSurvey>(surveyBlobs, [[...open.keys()], MANY_BYTES]);
   const orders = planOrders(parts, surveys);
   const answers = await Promise.all([...orders].map(([id, order]) => send(parts, id, order, signal)));
   const made = answers.flat();
   if (made.length === 0) return;
   failPoint('repair-copied');
-  const added = await addCopies(db, made);
+  const added = await addCopies(db, made, [...watch.missed]);
   failPoint('repair-added');
   const sizes = new Map(surveys.map(({ fid, size }) => [fid, size]));
   for (const fid of added) meters.copiedBytes.inc(sizes.get(fid) ?? 0);
@@ -93,24 +76,20 @@ async function mendPlain(parts: Parts, open: Map<number, Claim>, signal: AbortSi
 type Order = Map<number, BoundBlob[]>;
 
 /** Chooses sources and places for what is plain. Sources get equal shares of a batch. */
-function planOrders({ state }: Parts, surveys: Survey[]): Map<number, Order> {
+function planOrders(parts: Parts, surveys: NamedSurvey[]): Map<number, Order> {
+  const { state } = parts;
   const orders = new Map<number, Order>();
   const load = new Map<number, number>();
   for (const survey of surveys) {
-    const { fid, size, sha256, want, locations } = survey;
-    const good = locations.filter((one) => one.state === 'good' && one.use !== 'dead');
-    const staying = new Set(good.filter(({ use }) => use !== 'drain').map(({ host }) => host));
+    const { fid, size, sha256, want } = survey;
+    const { good, staying } = judge(parts, survey);
     const [source] = good
       .flatMap(({ device }) => state.device(device) ?? [])
       .filter((device) => device.readable && !state.isSuspect(device.id))
       .sort((a, b) => (load.get(a.id) ?? 0) - (load.get(b.id) ?? 0));
-    if (source === undefined || staying.size >= want) continue;
-    const places = choosePlaces(state, {
-      copies: want - staying.size,
-      size,
-      excludeHosts: staying,
-      excludeDevices: new Set(locations.map(({ device }) => device)),
-    });
+    const missing = want - countHosts(staying);
+    if (source === undefined || missing <= 0) continue;
+    const places = choosePlaces(state, { ...wishFor(survey, staying, new Set(), false), copies: missing });
     const binding = { domain: survey.domain, key: survey.key, class: survey.class };
     for (const { id } of places) {
       load.set(source.id, (load.get(source.id) ?? 0) + size);

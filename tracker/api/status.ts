@@ -42,6 +42,7 @@ const Status = Type.Object(
         version: Type.String(),
         latencyMs: Type.Number({ description: 'of one round trip' }),
         size: Type.Integer({ description: 'bytes' }),
+        backup: Type.Union([DateTime, Type.Null()], { description: 'the instant of the newest backup' }),
       },
       strict,
     ),
@@ -70,7 +71,7 @@ const describeDatabase: Statement = {
 };
 
 export function statusRoutes(server: Server, tracker: Tracker): void {
-  const { db, state, presence } = tracker;
+  const { db, state, presence, backups } = tracker;
   server.get(
     '/v1/status',
     {
@@ -86,10 +87,11 @@ export function statusRoutes(server: Server, tracker: Tracker): void {
       const started = performance.now();
       await db.query(ping);
       const latencyMs = Math.round((performance.now() - started) * 100) / 100;
-      const [[database], trackers, backlog] = await Promise.all([
+      const [[database], trackers, backlog, backup] = await Promise.all([
         db.query<{ version: string; size: number }>(describeDatabase),
         presence.list(),
         repairSummary(db),
+        backups.standing(),
       ]);
       const { queued, underReplicated, withoutCopy, oldest, removing, reaping } = backlog;
       const domains = state.domains();
@@ -103,6 +105,7 @@ export function statusRoutes(server: Server, tracker: Tracker): void {
           missed: tracker.replication.missed,
           databaseLatencyMs: latencyMs,
           databaseReadOnly: db.standing?.readOnly,
+          backupOverdue: backup.overdue,
         }),
         cluster: state.clusterId,
         trackers: trackers.map(({ id, url, version, seen }) => ({
@@ -116,6 +119,7 @@ export function statusRoutes(server: Server, tracker: Tracker): void {
           version: database?.version ?? '',
           latencyMs,
           size: database?.size ?? 0,
+          backup: backup.newest?.toISOString() ?? null,
         },
         hosts: shownHosts(state),
         devices: await shownDevices(tracker),

@@ -167,6 +167,12 @@ describe('judge', () => {
     expect(verdict).toBe('degraded');
     expect(reasons[0]?.what).toContain('431 ms');
   });
+
+  it('wants the database backed up', () => {
+    const { verdict, reasons } = look(well, { backupOverdue: true });
+    expect(verdict).toBe('degraded');
+    expect(reasons[0]?.next).toBe('cistern backup');
+  });
 });
 
 describe('whyNotWritable', () => {

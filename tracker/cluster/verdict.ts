@@ -22,6 +22,8 @@ export interface Findings {
   databaseLatencyMs: number;
   /** Why the database takes no writes, as a sentence's end; undefined: it does. */
   databaseReadOnly?: string | undefined;
+  /** True if backups are to be made, and the newest is older than two of their intervals. */
+  backupOverdue?: boolean;
 }
 
 const SLOW_DATABASE_MS = 100;
@@ -34,6 +36,7 @@ export function judge(findings: Findings): { verdict: Verdict; reasons: Reason[]
     ...findings.devices.flatMap(deviceReasons),
     ...missingCopies(findings),
     ...slowDatabase(findings),
+    ...oldBackup(findings),
   ];
   const verdict = grave.length > 0 ? 'unhealthy' : mild.length > 0 ? 'degraded' : 'healthy';
   return { verdict, reasons: [...grave, ...mild] };
@@ -168,6 +171,11 @@ function slowDatabase({ databaseLatencyMs }: Findings): Reason[] {
   return [
     { what: `the database is slow: it took ${Math.round(databaseLatencyMs)} ms to answer`, next: null },
   ];
+}
+
+function oldBackup({ backupOverdue }: Findings): Reason[] {
+  if (!backupOverdue) return [];
+  return [{ what: 'the database was not backed up for two intervals', next: 'cistern backup' }];
 }
 
 function writableHosts(devices: readonly DeviceState[]): number {

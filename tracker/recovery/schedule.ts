@@ -3,6 +3,7 @@ import pg from 'pg';
 import { Gauge } from 'prom-client';
 import type { HttpMetrics } from '../../services/metrics.ts';
 import { Problem } from '../../services/problems.ts';
+import type { Statement } from '../database/database.ts';
 import { Loop } from '../replication/loop.ts';
 import {
   type Backup,
@@ -14,6 +15,13 @@ import {
 } from './backups.ts';
 
 const LOOK_SECONDS = 30;
+
+// A cluster that is younger than two intervals need not have one.
+const lookAtNewest: Statement = {
+  name: 'backups-newest',
+  text: `SELECT newest, $1::float8 > 0 AND coalesce(newest, created) < now() - 2 * $1::float8 * interval '1 second' AS overdue
+    FROM (SELECT created, (SELECT max(at) FROM backups) AS newest FROM cluster WHERE only_row) AS seen`,
+};
 
 export class BackupSchedule {
   readonly #parts: BackupParts;
@@ -55,6 +63,15 @@ export class BackupSchedule {
   /** Newest first. */
   list(): Promise<Backup[]> {
     return recordedBackups(this.#parts.db);
+  }
+
+  /** The instant of the newest backup, and whether it is older than it may be. */
+  async standing(): Promise<{ newest: Date | null; overdue: boolean }> {
+    const every = this.#parts.config.CISTERN_BACKUP_EVERY_SECONDS;
+    const [row] = await this.#parts.db.query<{ newest: Date | null; overdue: boolean }>(lookAtNewest, [
+      every,
+    ]);
+    return row ?? { newest: null, overdue: false };
   }
 
   /** @throws Problem not-found, no-good-replica */

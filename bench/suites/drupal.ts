@@ -7,7 +7,7 @@ import { Rig } from '../../test/drupal/rig.ts';
 import { publicPath, styledPaths, uploadMany } from '../../test/drupal/site.ts';
 import { Visitor } from '../../test/drupal/visitor.ts';
 import { createDatabaseOn } from '../../test/support/postgres.ts';
-import { EmbeddedServer } from '../../test/support/shared-postgres.ts';
+import { EmbeddedServer } from '../../test/support/embedded-postgres.ts';
 import { lacksWebServers } from '../../test/support/web-head.ts';
 import type { Bench, Findings, Row, Suite } from '../lib/suite.ts';
 import { find, wrk } from '../lib/tools.ts';

@@ -2,7 +2,7 @@
 // is killed at one instant, the database too.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Part } from '../support/cluster.ts';
-import type { EmbeddedServer } from '../support/shared-postgres.ts';
+import type { EmbeddedServer } from '../support/embedded-postgres.ts';
 import { waitFor } from '../support/wait.ts';
 import type { Random } from './random.ts';
 import type { World } from './world.ts';

@@ -2,7 +2,7 @@
 // every promise is looked after.
 import pg from 'pg';
 import type { Cluster, ClusterOptions } from '../support/cluster.ts';
-import type { EmbeddedServer } from '../support/shared-postgres.ts';
+import type { EmbeddedServer } from '../support/embedded-postgres.ts';
 import { lookAfter } from './aftermath.ts';
 import { crashEverything, harmNodes, killDatabase, killTrackers, pause } from './faults.ts';
 import { Losses } from './losses.ts';

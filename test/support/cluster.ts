@@ -229,9 +229,8 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
   const trackerParts = ports.slice(0, trackers).map((port, i) => {
     const name = `tracker-${i + 1}`;
     // Its sessions carry its name, so that a test can tell whose they are.
-    const sessions = new URL(databaseUrl);
-    sessions.searchParams.set('application_name', name);
-    const own = { CISTERN_DATABASE_URL: sessions.href, CISTERN_ADMIN_TOKEN: ADMIN_TOKEN };
+    const sessions = `${databaseUrl}?application_name=${name}`;
+    const own = { CISTERN_DATABASE_URL: sessions, CISTERN_ADMIN_TOKEN: ADMIN_TOKEN };
     return new Part(name, port, 'tracker/main.ts', root, { ...TRACKER_ENV, ...own, ...env.tracker });
   });
   const trackerUrls = await Promise.all(trackerParts.map(({ name, url }) => network(name, url)));

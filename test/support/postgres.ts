@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import pg from 'pg';
 import { inject } from 'vitest';
 
-export { EmbeddedServer } from './shared-postgres.ts';
+export { EmbeddedServer } from './embedded-postgres.ts';
 
 export interface TestDatabase {
   url: string;

@@ -1,10 +1,6 @@
 // Where the tests' PostgreSQL comes from: the one that CISTERN_TEST_DATABASE_URL names, else testcontainers where a
 // Docker engine answers and the image can be had, else the embedded one.
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { freePort } from '../../ops/up/ports.ts';
-import { type PostgresInstance, startPostgres } from '../../ops/up/postgres.ts';
+import { EmbeddedServer } from './embedded-postgres.ts';
 
 export interface SharedPostgres {
   /** As a user who may make databases. */
@@ -42,58 +38,5 @@ async function startContainer(): Promise<SharedPostgres | undefined> {
     const why = (error as Error).message.split('\n')[0];
     process.stderr.write(`${IMAGE} cannot be had (${why}): the tests use the embedded PostgreSQL\n`);
     return undefined;
-  }
-}
-
-/** A server of a test's own, for outages. Its data is in a temporary directory. */
-export class EmbeddedServer {
-  readonly #start: () => Promise<PostgresInstance>;
-  readonly #root: string;
-  #instance: PostgresInstance;
-
-  private constructor(root: string, start: () => Promise<PostgresInstance>, instance: PostgresInstance) {
-    this.#root = root;
-    this.#start = start;
-    this.#instance = instance;
-  }
-
-  static async create(settings: Record<string, string> = {}): Promise<EmbeddedServer> {
-    const root = await mkdtemp(join(tmpdir(), 'cistern-test-postgres-'));
-    const place = { directory: join(root, 'data'), logFile: join(root, 'log') };
-    const port = await freePort();
-    const start = () => startPostgres({ ...place, password: 'test', port, settings });
-    return new EmbeddedServer(root, start, await start());
-  }
-
-  /** Of the database `postgres`; the same after each start. */
-  get url(): string {
-    return this.#instance.url;
-  }
-
-  /** A fast shutdown: sessions are cut off. */
-  async stop(): Promise<void> {
-    await this.#instance.stop();
-  }
-
-  /** kill -9. */
-  async kill(): Promise<void> {
-    this.#instance.kill('SIGKILL');
-    await this.#instance.exited;
-  }
-
-  /** Starts it again, on the same port with the same data. */
-  async start(): Promise<void> {
-    this.#instance = await this.#start();
-  }
-
-  async restart(): Promise<void> {
-    await this.stop();
-    await this.start();
-  }
-
-  /** Stops it for good and removes its data. */
-  async remove(): Promise<void> {
-    await this.stop();
-    await rm(this.#root, { recursive: true, force: true });
   }
 }

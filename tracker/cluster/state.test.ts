@@ -104,7 +104,7 @@ describe('a host', () => {
     await tracker.state.refresh();
     let away = false;
     const db = {
-      standing: tracker.db.standing,
+      writeSilence: 0,
       query: <Row extends object>(...args: Parameters<typeof tracker.db.query>) =>
         away ? Promise.reject(new Error('the database is away')) : tracker.db.query<Row>(...args),
       count: (...args: Parameters<typeof tracker.db.count>) => tracker.db.count(...args),

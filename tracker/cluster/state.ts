@@ -16,7 +16,7 @@ import {
 export type { ClassState, DeviceState, DomainState, HostState };
 
 export interface StateOptions {
-  db: Pick<Database, 'query' | 'count' | 'standing'>;
+  db: Pick<Database, 'query' | 'count' | 'writeSilence'>;
   log: Logger;
   /** A host without a heartbeat for so long is down. */
   downSeconds: number;
@@ -162,11 +162,14 @@ export class ClusterState {
     const downMs = this.#options.downSeconds * 1000;
     // No heartbeat could be stored while the database was away or took no writes, so all hosts look down after it. They
     // count as up, if they were, until they had the time to send one.
+    const { db, downSeconds } = this.#options;
     const unread = this.#readAt > 0 && before - this.#readAt > downMs / 2;
-    if (unread || this.#options.db.standing?.readOnly !== undefined) this.#graceUntil = before + downMs;
+    // Heartbeats are judged as of the moment when they could be stored.
+    const unwritten = db.writeSilence;
+    if (unread || unwritten > 0) this.#graceUntil = before + downMs;
     const graced = before < this.#graceUntil ? this.#snapshot.hosts.filter((host) => host.up) : [];
     const assumeUp = new Set(graced.map((host) => host.id));
-    const snapshot = await readSnapshot(this.#options.db, this.#options.downSeconds, assumeUp);
+    const snapshot = await readSnapshot(db, downSeconds + unwritten, assumeUp);
     this.#readAt = performance.now();
     this.#offset = snapshot.now - (before + this.#readAt) / 2;
     this.#snapshot = snapshot;

@@ -86,6 +86,11 @@ export class Database implements Queryable {
     return this.#primary.standing;
   }
 
+  /** For how many seconds what is written may not have come through, though a primary answers; 0 if it does. */
+  get writeSilence(): number {
+    return this.#primary.writeSilence;
+  }
+
   /** The last failure of each server; undefined for one that answers, or did not yet. */
   get failures(): unknown[] {
     return this.#primary.failures;

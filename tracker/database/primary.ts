@@ -27,6 +27,8 @@ export interface PrimaryOptions {
 
 /** How long the first answers of all servers are waited for, so that not the first one is taken but the right one. */
 const FIRST_MS = 1_000;
+/** Time between two proofs that what is written comes through, with some room. */
+const USUAL_SECONDS = 2;
 /** How long a request waits to learn whether the primary is still there. */
 const CHECK_MS = 1_000;
 
@@ -38,6 +40,7 @@ export class Primary {
   /** The newest primary that was ever seen: one that is older was replaced, and is never used again. */
   #newest: { system: string; timeline: number } | undefined;
   #heard = performance.now();
+  #written = performance.now();
   readonly #rejected = new Map<string, string | undefined>();
   #stopped = false;
 
@@ -61,6 +64,13 @@ export class Primary {
   /** How long ago the primary answered last, in seconds. */
   get silence(): number {
     return (performance.now() - this.#heard) / 1000;
+  }
+
+  /** For how many seconds what is written may not have come through; 0 if writes are taken. */
+  get writeSilence(): number {
+    const seconds = (performance.now() - this.#written) / 1000;
+    const isUsual = this.#standing?.readOnly === undefined && seconds < USUAL_SECONDS;
+    return isUsual || !this.#options.synchronous ? 0 : seconds;
   }
 
   /** The last failure of each server, in the order of their URLs; undefined for one that answers, or did not yet. */
@@ -92,6 +102,7 @@ export class Primary {
     this.#heard = best.heard;
     const { system, timeline } = best.facts;
     const readOnly = whyReadOnly(best.facts, this.#options.synchronous) ?? best.unconfirmed();
+    if (readOnly === undefined) this.#written = best.confirmed;
     this.#publish({ url: best.url, system, timeline, readOnly });
   }
 

@@ -79,6 +79,11 @@ export class WatchedServer {
     return this.#confirmer?.why();
   }
 
+  /** Until when a write is known to have reached the standby, or would not have had to, by the monotonic clock. */
+  get confirmed(): number {
+    return this.#confirmer?.confirmed ?? this.heard;
+  }
+
   async #look(): Promise<void> {
     try {
       this.#session ??= await Session.open(this.url);
@@ -113,6 +118,8 @@ class Confirmer {
   #since: number | undefined = performance.now();
   #running = false;
   #closed = false;
+  /** When the last write began that was confirmed. */
+  confirmed = performance.now();
   /** The last outcome; undefined before the first. */
   #last: { failure?: unknown } | undefined;
 
@@ -124,11 +131,13 @@ class Confirmer {
   start(): void {
     if (this.#running || this.#closed) return;
     this.#running = true;
-    this.#since = performance.now();
+    const began = performance.now();
+    this.#since = began;
     void this.#confirm().then((last) => {
       this.#running = false;
       this.#since = undefined;
       this.#last = last;
+      if (last.failure === undefined) this.confirmed = began;
       if (!this.#closed) this.#done();
     });
   }

@@ -31,7 +31,7 @@ export const LOOK = `SELECT pg_is_in_recovery() AS standby, current_setting('tra
 export const BARRIER = { name: 'barrier', text: `SELECT pg_logical_emit_message(true, 'cistern', '')` };
 
 /** How long a server may take to connect, or to say what it is. */
-export const ANSWER_MS = 5_000;
+export const ANSWER_MS = 10_000;
 
 /** Common to all connections: a dead machine is noticed 15 seconds after the last word. */
 export const CONNECTION = {

@@ -5,7 +5,7 @@ import { type Facts, failureInWords, Session } from './servers.ts';
 const EVERY_MS = 1_000;
 const SEEKING_MS = 250;
 /** How long a synchronous standby may keep us waiting before writes are refused. */
-const CONFIRM_MS = 3_000;
+const CONFIRM_MS = 5_000;
 
 export interface Watch {
   /** Called after each answer. */

@@ -1,4 +1,4 @@
-// Two trackers and three storage nodes are killed at random, disks rot, fill up and are lost, the network fails, while
+// Two trackers and three storage nodes are killed at random, disks rot, fill up and are drained, the network fails, while
 // clients write, replace, copy, move, delete and restore. The driver is test/chaos; `npm run chaos` runs it for longer, and repeats a run by its seed.
 import { afterAll, expect, test } from 'vitest';
 import { isLinearizable, type Step } from './chaos/linear.ts';

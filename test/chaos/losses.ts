@@ -1,5 +1,5 @@
 // What goes wrong with the disks, and what operators do about it, one after the other: replicas rot or vanish behind their
-// node's back, disks fill up, are lost and replaced.
+// node's back, disks fill up, are drained, are lost and replaced; classes want more copies, or fewer.
 // A blob never loses its last good copy this way: before a disk is lost, all that was harmed must have been mended.
 import { closeSync, openSync, readFileSync, readSync, rmSync, statSync, writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,6 +10,7 @@ import { pause } from './faults.ts';
 import type { Random } from './random.ts';
 import type { World } from './world.ts';
 
+const NO_TRASH = { minCopies: 2, trash: false, prefixes: ['gone-', 'hot/'] };
 /** More than any disk has. */
 const ALL_BYTES = String(2 ** 50);
 const RESERVE = '1048576';
@@ -29,18 +30,23 @@ export class Losses {
     this.#newest = Math.max(...this.#devices().map(({ id }) => id));
   }
 
-  /** Until `signal` is aborted; then all devices serve that were not lost. */
+  /** Until `signal` is aborted; then all devices serve that were not lost, and classes are as at first. */
   async run(signal: AbortSignal): Promise<void> {
     while (await pause(this.#random.between(200, 1_500), signal)) {
       const deed = this.#random.weighted({
         harm: 10,
         fill: 2,
+        drain: 3,
+        class: 3,
         lose: this.#lost < 2 ? 1 : 0,
       });
       if (deed === 'harm') await this.#harm();
       if (deed === 'fill') await this.#fill();
+      if (deed === 'drain') await this.#drain();
+      if (deed === 'class') await this.wantCopies(this.#random.pick([2, 3]));
       if (deed === 'lose') await this.#lose(signal);
     }
+    await this.wantCopies(2);
   }
 
   /** A few replicas get a flipped bit, or vanish. */
@@ -81,6 +87,20 @@ export class Losses {
       await this.#world.alone([node], () => node.restart());
       await sleep(this.#random.between(500, 3_000));
     }
+  }
+
+  async #drain(): Promise<void> {
+    const { id } = this.#random.pick(this.#devices());
+    this.#world.count('device drained');
+    await this.#setState(id, 'drain');
+    await sleep(this.#random.between(500, 4_000));
+    await this.#setState(id, 'alive');
+  }
+
+  /** Files that are there already get as many copies as well. */
+  async wantCopies(copies: number): Promise<void> {
+    this.#world.count('class changed');
+    await this.#operate('PUT', '/v1/domains/demo/classes/fleeting', { ...NO_TRASH, copies });
   }
 
   /** A disk is lost for good; its host gets an empty one. */

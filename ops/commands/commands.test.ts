@@ -136,8 +136,8 @@ function repairTracker(polls: number, missing: object[] = []): RequestListener {
   let left = polls;
   return (request, response) => {
     const queued = left > 0 ? 1 : 0;
-    if (request.url === '/v1/repair/scan') answer({ scanned: 10, bytes: 100, queued })(request, response);
-    else if (request.url?.startsWith('/v1/repair/missing')) answer({ files: missing })(request, response);
+    if (request.url === '/v1/repair/scan')
+      answer({ scanned: 10, bytes: 100, queued, files: missing })(request, response);
     else {
       answer({ queued, underReplicated: queued, withoutCopy: 0, oldest: null, stuck: [] })(request, response);
       left--;
@@ -191,6 +191,8 @@ test('what cannot be taken back is not done where nobody can be asked', async ()
   });
   for (const args of [
     ['device', 'dead', '3'],
+    ['device', 'revive', '3'],
+    ['host', 'dead', 'h1'],
     ['rm', '-r', '/'],
     ['domain', 'rm', '-r', 'd'],
     ['trash', 'purge', '1'],

@@ -14,7 +14,7 @@ interface Options extends Selection {
   dryRun?: boolean;
   verify?: boolean;
   resume?: string;
-  limit?: number | null;
+  limit?: number | 'default';
   patience: number;
 }
 
@@ -57,7 +57,8 @@ async function repair(session: Session, options: Options): Promise<number> {
   let left: MissingFile[];
   let bad = 0;
   try {
-    if (options.limit !== undefined) await setLimit(session, options.limit);
+    if (options.limit !== undefined)
+      await setLimit(session, options.limit === 'default' ? null : options.limit);
     if (options.verify) bad = await verify(session, selectionOf(options), options);
     left = await mend(session, options);
   } catch (error) {

@@ -21,9 +21,9 @@ export function positives(text: string, before: number[] | undefined): number[] 
 
 const UNITS: Record<string, number> = { '': 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3 };
 
-/** '50M' -> bytes a second; 'none' -> 0, 'default' -> null. */
-export function byteRate(text: string): number | null {
-  if (text === 'default') return null;
+/** '50M' -> bytes a second; 'none' -> 0. Of a null commander would make an empty string, so 'default' stays. */
+export function byteRate(text: string): number | 'default' {
+  if (text === 'default') return text;
   if (text === 'none') return 0;
   const [, digits, unit] = /^([1-9]\d{0,8})([KMG]?)$/i.exec(text) ?? [];
   if (digits !== undefined) return Number(digits) * (UNITS[(unit ?? '').toUpperCase()] as number);

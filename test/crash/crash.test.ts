@@ -11,7 +11,7 @@ import { useCluster } from '../support/cluster.ts';
 import { type Action, FailPoints } from '../support/fail-points.ts';
 import { filesOf, sha256 } from '../support/files.ts';
 import { waitFor } from '../support/wait.ts';
-import { operations, type Stage } from './operations.ts';
+import { type Operation, operations, type Stage } from './operations.ts';
 
 type Row = [point: string, operation: keyof typeof operations, action?: Action];
 
@@ -41,6 +41,10 @@ const rows: Row[] = [
   ['repair-copied', 'copying what lost a replica', 'stop'],
   ['repair-added', 'copying what lost a replica'],
   ['repair-settling', 'copying what lost a replica'],
+  ['repair-copied', 'draining a device'],
+  ['repair-added', 'draining a device'],
+  ['trim-open', 'draining a device'],
+  ['remover-permitted', 'draining a device'],
   ['reaper-open', 'removing a deleted file'],
   ['reaper-done', 'removing a deleted file'],
   ['remover-permitted', 'removing a deleted file'],
@@ -103,7 +107,7 @@ async function quiet(): Promise<void> {
 test.each(rows.map(([point, operation, action = 'kill']) => ({ point, operation, action })))(
   '$action at $point: $operation',
   async ({ point, operation, action }) => {
-    const { prepare, run } = operations[operation];
+    const { prepare, run, undo } = operations[operation] as Operation;
     const key = operation.includes('new directory')
       ? `${point}/in a new directory`
       : `${point} ${action} ${operation}`;
@@ -137,6 +141,7 @@ test.each(rows.map(([point, operation, action = 'kill']) => ({ point, operation,
       expect(answer.status).toBe(holds === null ? 404 : 200);
       expect(may).toContain(holds);
     }
+    await undo?.(stage);
     expect(await brokenInvariants(db)).toEqual([]);
     expect((await verifyReplicas(cluster(), db)).wrong).toEqual([]);
   },

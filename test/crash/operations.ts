@@ -22,6 +22,8 @@ export interface Operation {
   prepare?: (stage: Stage) => Promise<void>;
   /** Sets it going. Answers, when that is decided, with what the key may hold: the old or the new, if nobody was told. */
   run: (stage: Stage) => Promise<May>;
+  /** Lets the cluster be as it was. */
+  undo?: (stage: Stage) => Promise<void>;
 }
 
 const random = new Random('crash');
@@ -125,25 +127,49 @@ const remove: Operation = {
   },
 };
 
+/** The device of a file's first replica. */
+async function firstDevice({ db, key }: Stage): Promise<number> {
+  const { rows } = await db.query<{ device: number }>(
+    `SELECT min(l.device_id) AS device FROM names n JOIN locations l ON l.fid = n.fid
+      WHERE n.name = $1 AND l.state = 'good'`,
+    [key],
+  );
+  return (rows[0] as { device: number }).device;
+}
+
+/** An operator gives a device a state, as soon as a tracker takes the order. */
+async function setState({ cluster }: Stage, device: number, state: string): Promise<void> {
+  const order = { token: cluster.adminToken, body: { state } };
+  const taken = async () => (await cluster.request('PATCH', `/v1/devices/${device}`, order)).ok;
+  await waitFor(taken, { what: `device ${device} to be ${state}` });
+}
+
+/** A device with a file is drained: its replicas are copied elsewhere, and then they are too many. */
+const drain: Operation = {
+  prepare: (stage) => putFile(stage, stage.key, Buffer.from('moves on')),
+  async run(stage) {
+    await setState(stage, await firstDevice(stage), 'drain');
+    return [sha256('moves on')];
+  },
+  async undo(stage) {
+    const { rows } = await stage.db.query<{ id: number; held: boolean }>(
+      `SELECT id, EXISTS (SELECT FROM locations WHERE device_id = devices.id) AS held FROM devices WHERE state = 'drain'`,
+    );
+    for (const { id, held } of rows) {
+      if (held) throw new Error(`device ${id} was drained and is not empty`);
+      await setState(stage, id, 'alive');
+    }
+  },
+};
+
 /** The device of a file's first replica is declared dead. */
 const bury: Operation = {
   prepare: (stage) => putFile(stage, stage.key, Buffer.from('outlives a device')),
-  async run({ cluster, db, key }) {
-    const { rows } = await db.query<{ device: number }>(
-      'SELECT min(l.device_id) AS device FROM names n JOIN locations l ON l.fid = n.fid WHERE n.name = $1',
-      [key],
-    );
-    const { device } = rows[0] as { device: number };
-    const dead = () =>
-      cluster.request('PATCH', `/v1/devices/${device}`, {
-        token: cluster.adminToken,
-        body: { state: 'dead' },
-      });
-    const host = cluster.nodes.find(({ devices }) => devices.some(({ id }) => id === device));
-    await host?.kill();
-    await waitFor(async () => (await dead()).status === 200, {
-      what: `device ${device} to be declared dead`,
-    });
+  async run(stage) {
+    const device = await firstDevice(stage);
+    const { nodes } = stage.cluster;
+    await nodes.find(({ devices }) => devices.some(({ id }) => id === device))?.kill();
+    await setState(stage, device, 'dead');
     return [sha256('outlives a device')];
   },
 };
@@ -159,5 +185,6 @@ export const operations = {
   'copying what lost a replica': lose(8_000),
   'copying a large file that lost a replica': lose(900_000),
   'removing a deleted file': remove,
+  'draining a device': drain,
   'a device that is declared dead': bury,
 };

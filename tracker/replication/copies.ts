@@ -172,7 +172,9 @@ export function trimCopy(db: Database, fid: number, deviceId: number, kept: Kept
     if (blob === undefined) return false;
     const { devices, zones, verifiedAt } = kept;
     const values = [fid, deviceId, devices, blob.want, zones, verifiedAt, PROOF_SECONDS];
-    return (await tx.count(trim, values)) > 0;
+    const trimmed = await tx.count(trim, values);
+    failPoint('trim-open');
+    return trimmed > 0;
   });
 }
 

@@ -235,7 +235,7 @@ describe('files', () => {
   });
 
   test('hosts and devices', async () => {
-    expect((await admin(['host', 'set', 'h1', '--zone', 'rack-a'])).code).toBe(0);
+    expect((await admin(['host', 'zone', 'h1', 'rack-a'])).code).toBe(0);
     expect((await admin(['host', 'list'])).stdout).toMatch(/^h1\track-a\tup\t/m);
     expect((await admin(['device', 'weight', '1', '50'])).code).toBe(0);
     expect((await admin(['device', 'readonly', '1', '2'])).code).toBe(0);
@@ -245,6 +245,19 @@ describe('files', () => {
       expect.objectContaining({ id: 2, state: 'readonly' }),
     ]);
     expect((await admin(['device', 'alive', '1', '2'])).code).toBe(0);
+    expect((await admin(['host', 'drain', 'h1'])).code).toBe(0);
+    const [host] = await lines<{ name: string; devices: unknown[] }>(admin(['host', 'show', 'h1', '--json']));
+    expect(host).toMatchObject({ name: 'h1', zone: 'rack-a' });
+    expect(host?.devices).toEqual([
+      expect.objectContaining({ id: 1, state: 'drain', drain: expect.objectContaining({ empty: false }) }),
+      expect.objectContaining({ id: 2, state: 'drain' }),
+    ]);
+    expect((await admin(['device', 'show', '1'])).stdout).toMatch(/^standing\tdraining: /m);
+    expect((await admin(['device', 'rm', '1'])).stderr).toContain('wait until it is empty');
+    expect((await admin(['host', 'alive', 'h1'])).code).toBe(0);
+    expect((await admin(['device', 'list'])).stdout).not.toContain('drain');
+    expect((await admin(['host', 'show', 'h9'])).stderr).toContain("there is no host 'h9'");
+    expect((await admin(['device', 'revive', '1', '--yes'])).stderr).toContain('Only a dead one is revived');
     expect((await admin(['host', 'rm', 'h1'])).code).toBe(1);
     expect((await user(['device', 'list'])).code).toBe(2);
   });

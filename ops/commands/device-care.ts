@@ -1,9 +1,10 @@
-// `cistern device show | check | accept`: one disk looked at closely, and what an operator says of it.
+// `cistern device show | check | accept | revive`: one disk looked at closely, and what an operator says of it.
 import type { Command } from 'commander';
+import { standing } from '../lib/cluster.ts';
 import { Failure } from '../lib/failure.ts';
 import { formatAge, formatBytes } from '../lib/format.ts';
 import { positive, positives } from '../lib/options.ts';
-import { forEach, run, type Session, verb } from '../lib/session.ts';
+import { confirm, forEach, run, type Session, verb } from '../lib/session.ts';
 import type { Device } from '../lib/types.ts';
 
 export function registerCare(device: Command): void {
@@ -22,16 +23,30 @@ export function registerCare(device: Command): void {
   })
     .argument('<id...>', "numbers, from 'cistern device list'", positives)
     .action(run((session, ids: number[]) => order(session, 'accept', ids)));
+  verb(device, 'revive', 'take dead devices back: each replica is verified before it counts again', {
+    domain: false,
+    examples: ['device revive 3'],
+  })
+    .argument('<id...>', "numbers, from 'cistern device list'", positives)
+    .option('--yes', 'do not ask')
+    .action(run(revive));
 }
 
-function order(session: Session, what: 'check' | 'accept', ids: number[]): Promise<number> {
+async function revive(session: Session, ids: number[], { yes }: { yes?: boolean }): Promise<number> {
+  const what = `device ${ids.join(', ')}`;
+  await confirm(`What no file needs will be removed from ${what}; then new files go there again.`, yes);
+  return order(session, 'revive', ids);
+}
+
+function order(session: Session, what: 'check' | 'accept' | 'revive', ids: number[]): Promise<number> {
   return forEach(
     session,
     ids,
     (id) => `cannot ${what} device ${id}`,
     async (id) => {
       await session.admin.send({ method: 'POST', path: `/v1/devices/${id}/${what}`, patience: 0 });
-      if (session.out.json) await session.out.line(JSON.stringify({ [`${what}ed`]: id }));
+      if (session.out.json)
+        await session.out.line(JSON.stringify({ [what === 'revive' ? 'reviving' : `${what}ed`]: id }));
     },
   );
 }
@@ -61,6 +76,7 @@ function described(device: Device, forPeople: boolean): Row[] {
     ['disk', device.uuid],
     ['state', device.state],
     ['now', device.observed === 'down' ? 'down' : device.condition],
+    ...(standing(device) === '' ? [] : [['standing', standing(device)] satisfies Row]),
     ...(device.why === undefined ? [] : [['why', device.why] satisfies Row]),
     ['weight', String(device.weight)],
     ['free', bytes(device.free)],

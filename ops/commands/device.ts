@@ -10,7 +10,7 @@ const states = {
   alive: 'take reads and writes',
   readonly: 'take reads only; nothing is moved away',
   drain: 'take reads only, and move all of it to other devices',
-  dead: 'never use again: what it held is copied from elsewhere. This cannot be taken back',
+  dead: 'never use again: what it held is given up, and copied from elsewhere',
 } as const;
 
 export function register(program: Command): void {
@@ -36,10 +36,15 @@ export function register(program: Command): void {
     .argument('<id>', "number, from 'cistern device list'", positive)
     .argument('<weight>', '0 to 1000', natural)
     .action(run((session, id: number, weight: number) => change(session, [id], { weight })));
-  verb(device, 'rm', 'remove dead devices that nothing refers to any more', {
-    domain: false,
-    examples: ['device rm 3'],
-  })
+  verb(
+    device,
+    'rm',
+    'remove devices that are dead, or drained and empty, and that nothing refers to any more',
+    {
+      domain: false,
+      examples: ['device rm 3'],
+    },
+  )
     .argument('<id...>', "numbers, from 'cistern device list'", positives)
     .action(run(remove));
   registerCare(device);

@@ -1,5 +1,5 @@
 // Tables of hosts and devices, for their lists and for `cistern status`.
-import { formatAge, formatBytes } from './format.ts';
+import { formatAge, formatBytes, formatSeconds, plural } from './format.ts';
 import type { Column, Output } from './output.ts';
 import type { Device, Host } from './types.ts';
 
@@ -48,6 +48,26 @@ export function deviceColumns(out: Output): Column<Device>[] {
       },
     },
     { head: 'weight', right: true, cell: (d) => String(d.weight) },
-    { head: 'why', cell: (d) => d.why ?? '' },
+    { head: 'why', cell: (d) => [standing(d), d.why].filter(Boolean).join('; ') },
   ];
+}
+
+/** How far a device is on its way in or out; '' if it is on none. */
+export function standing({ observed, drain, reviving, missed, state }: Device): string {
+  if (reviving) return state === 'dead' ? 'reviving: what is on record is given up' : 'reviving: compared';
+  if (state === 'dead' && observed === 'up') return 'dead, but its disk answers';
+  if (drain !== undefined) return drained(drain);
+  return missed ? 'missed: its copies are made elsewhere' : '';
+}
+
+function drained(drain: NonNullable<Device['drain']>): string {
+  const { empty, replicas, bytes = 0, acceptsUntil, rate, secondsLeft } = drain;
+  if (empty) return 'empty';
+  if (replicas === undefined) return 'draining: not counted yet';
+  if (replicas === 0) {
+    return `draining: nothing is left, uploads may still come${acceptsUntil ? ` until ${acceptsUntil}` : ''}`;
+  }
+  const speed = rate === undefined ? '' : `, ${formatBytes(rate)}/s`;
+  const time = secondsLeft === undefined ? '' : `, about ${formatSeconds(secondsLeft)}`;
+  return `draining: ${plural(replicas, 'copy', 'copies')} (${formatBytes(bytes)}) left${speed}${time}`;
 }

@@ -8,14 +8,14 @@ import { enqueueRepairs } from './queue.ts';
 const BATCH = 1000;
 
 // Held to the end: a device that is being revived (revive.ts) must not lose what was verified and counted again.
-const lockDead: Statement = {
+export const lockDead: Statement = {
   name: 'dead-lock-device',
   text: `SELECT id FROM devices WHERE id = $1 AND state = 'dead' FOR SHARE`,
 };
 
 // Nothing else takes many of these rows, and always in the order of fids. The blobs need no lock: a dead device's
 // replicas count nowhere, whatever their rows say.
-const lockGood: Statement = {
+export const lockGood: Statement = {
   name: 'dead-lock-good',
   text: `SELECT fid FROM locations WHERE device_id = $1 AND fid > $2 AND state = 'good'
     ORDER BY fid LIMIT $3 FOR UPDATE SKIP LOCKED`,
@@ -23,7 +23,7 @@ const lockGood: Statement = {
 
 // Rows that went need not be read by the next walk. OFFSET 0 keeps EXISTS a look-up for each row: as a join, it was
 // planned to go through all locations first.
-const forget: Statement = {
+export const forget: Statement = {
   name: 'dead-forget',
   text: `DELETE FROM locations l WHERE l.device_id = $1 AND l.fid = ANY ($2::bigint[]) AND EXISTS (
       SELECT FROM locations o JOIN devices d ON d.id = o.device_id

@@ -22,7 +22,7 @@ export async function saveDrainProgress(db: Queryable, deviceId: number, left: L
   await db.query(saveProgress, [deviceId, left.replicas, left.bytes]);
 }
 
-const readProgress: Statement = {
+export const readProgress: Statement = {
   name: 'drain-read',
   text: `SELECT id, drain_first AS first, drain_last AS last, accepts_until <= clock_timestamp() AS closed,
       (extract(epoch FROM accepts_until) * 1000)::float8 AS "acceptsUntil",
@@ -30,11 +30,13 @@ const readProgress: Statement = {
     FROM devices WHERE state = 'drain'`,
 };
 
-// Whoever inserts into a table has locked it before taking the snapshot in which it sees the devices' states.
+// Whoever inserts into a table has locked it before taking the snapshot in which it sees the devices' states. Numbers of
+// relations are of one database, and the view shows the locks of all.
 const listWriters: Statement = {
   name: 'drain-writers',
   text: `SELECT virtualtransaction AS writer FROM pg_locks
-    WHERE relation = 'locations'::regclass AND mode = 'RowExclusiveLock' AND granted AND pid <> pg_backend_pid()`,
+    WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND relation = 'locations'::regclass AND mode = 'RowExclusiveLock' AND granted AND pid <> pg_backend_pid()`,
 };
 
 /** How long an answer waits for transactions that are open. Milliseconds. */

@@ -117,6 +117,28 @@ describe('choosePlaces', () => {
   });
 });
 
+describe('choosePlaces, spread over zones', () => {
+  const inZone = (id: number, zone: string) => device(id, { ...host(id), zone });
+  const zonesOf = (places: DeviceState[]) => places.map((place) => place.host.zone).sort();
+  const wish = { copies: 2, size: 1, spread: 'zone' } as const;
+
+  it('chooses different zones, and hosts where there are too few of them', () => {
+    const state = cluster([inZone(1, 'a'), inZone(2, 'a'), inZone(3, 'a'), inZone(4, 'b')]);
+    for (let i = 0; i < 50; i++) {
+      expect(zonesOf(choosePlaces(state, wish))).toEqual(['a', 'b']);
+      expect(zonesOf(choosePlaces(state, { ...wish, copies: 3 }))).toEqual(['a', 'a', 'b']);
+      expect(zonesOf(choosePlaces(state, { ...wish, copies: 1, takenZones: new Set(['a']) }))).toEqual(['b']);
+    }
+    const one = cluster([inZone(1, 'a'), inZone(2, 'a')]);
+    expect(zonesOf(choosePlaces(one, wish))).toEqual(['a', 'a']);
+  });
+
+  it('takes a healthy device of the same zone before a suspect one of another', () => {
+    const state = cluster([inZone(1, 'a'), inZone(2, 'a'), inZone(3, 'b')], [3]);
+    expect(zonesOf(choosePlaces(state, wish))).toEqual(['a', 'a']);
+  });
+});
+
 describe('placementProblem', () => {
   it('is 507 if only space is missing', () => {
     const state = cluster([device(1, host(1), { free: 10 }), device(2, host(2), { free: 0 })]);

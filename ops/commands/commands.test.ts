@@ -119,7 +119,14 @@ test('status: 0 healthy, 1 not, 2 could not look', async () => {
 test('on a terminal, status is a screen that begins with the verdict and ends with what to do', async (context) => {
   needs(context, lacksProgram('script'));
   const reasons = [{ what: 'h2 is \u001b[2Jdown', next: 'cistern host list' }];
-  const env = await tracker(answer({ ...wellBeing, verdict: 'unhealthy', reasons }));
+  const used = { host: 'h1', observed: 'up', condition: 'ok', weight: 100, errors: 0, quarantined: 0 };
+  const space = { total: 100, free: 50, blobs: 7 };
+  const drain = { empty: false, replicas: 7, bytes: 50, rate: 5, secondsLeft: 10 };
+  const devices = [
+    { id: 3, state: 'drain', ...used, ...space, drain },
+    { id: 4, state: 'drain', ...used, ...space, drain: { empty: true, replicas: 0, bytes: 0 } },
+  ];
+  const env = await tracker(answer({ ...wellBeing, devices, verdict: 'unhealthy', reasons }));
   const main = new URL('../main.ts', import.meta.url).pathname;
   const child = spawn('script', ['-qec', `'${process.execPath}' '${main}' status`, '/dev/null'], {
     env: { PATH: process.env.PATH, TERM: 'xterm', ...env },
@@ -128,7 +135,9 @@ test('on a terminal, status is a screen that begins with the verdict and ends wi
   const screen = await text(child.stdout);
   expect(screen.startsWith('\u001b[1m\u001b[31mUNHEALTHY\u001b[39m\u001b[22m: h2 is \\e[2Jdown')).toBe(true);
   expect(screen).toContain('database  PostgreSQL 18.4 at 10.0.0.10:5432, answers in 0.5 ms');
-  expect(screen.trimEnd()).toMatch(/cistern host list\S*$/);
+  expect(screen).toContain('draining: 7 copies (50 B) left, 5 B/s, about 10 s');
+  expect(screen).toMatch(/cistern host list\S*\r?\n/);
+  expect(screen.trimEnd()).toMatch(/cistern device rm 4, or to use it again: cistern device alive 4\S*$/);
 });
 
 /** A tracker with one blob whose repair goes on for `polls` looks at the queue, or never ends. */

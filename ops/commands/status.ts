@@ -5,7 +5,7 @@ import { EXIT, failureOf } from '../lib/failure.ts';
 import { formatAge, formatBytes, plural } from '../lib/format.ts';
 import type { Output } from '../lib/output.ts';
 import { run, type Session, verb } from '../lib/session.ts';
-import type { Status } from '../lib/types.ts';
+import type { Device, Status } from '../lib/types.ts';
 
 export function register(program: Command): void {
   verb(program, 'status', 'say whether the cluster is healthy, and what to do if not', {
@@ -56,9 +56,17 @@ async function screen(out: Output, found: Status): Promise<void> {
   await out.list(found.hosts, hostColumns(out));
   await out.line('');
   await out.list(found.devices, deviceColumns(out));
-  const next = found.reasons.flatMap(({ next }) => (next ? [next] : []));
+  const next = [
+    ...found.reasons.flatMap(({ next }) => (next ? [next] : [])),
+    ...found.devices.flatMap(emptied),
+  ];
   if (next.length > 0) await out.line('');
   for (const command of new Set(next)) await out.line(`${dim('next:')} ${bold(out.name(command))}`);
+}
+
+/** A drain that has come to its end is no fault, but it waits for a word. */
+function emptied({ id, drain }: Device): string[] {
+  return drain?.empty ? [`cistern device rm ${id}, or to use it again: cistern device alive ${id}`] : [];
 }
 
 /** How long ago the device that waits longest was read from end to end, and what scrubs have found. */

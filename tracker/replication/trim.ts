@@ -15,7 +15,7 @@ import type { Survey } from './survey.ts';
 export async function trimSurplus(
   parts: Parts,
   survey: Survey,
-  { keepers, surplus }: Standing,
+  { keepers, surplus }: Pick<Standing, 'keepers' | 'surplus'>,
   signal?: AbortSignal,
 ): Promise<string | undefined> {
   const { db, nodes, state, log, meters } = parts;
@@ -40,10 +40,12 @@ export async function trimSurplus(
     zones: countZones(keepers),
     verifiedAt: state.now(),
   };
+  let trimmed = 0;
   for (const { device } of surplus) {
     if (!(await trimCopy(db, fid, device, kept))) continue;
-    meters.trimmed.inc();
+    trimmed++;
     log.debug({ fid, device }, 'trimmed a copy that nobody needs');
   }
-  return undefined;
+  meters.trimmed.inc(trimmed);
+  return trimmed > 0 ? undefined : 'a copy too many is kept: what stands beside it changed meanwhile';
 }

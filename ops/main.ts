@@ -14,6 +14,7 @@ import * as ls from './commands/ls.ts';
 import * as mkdir from './commands/mkdir.ts';
 import * as mv from './commands/mv.ts';
 import * as put from './commands/put.ts';
+import * as rebalance from './commands/rebalance.ts';
 import * as repair from './commands/repair.ts';
 import * as restore from './commands/restore.ts';
 import * as rm from './commands/rm.ts';
@@ -38,7 +39,20 @@ const program = new Command('cistern')
 program.commandsGroup('Files:');
 for (const { register } of [put, get, cat, ls, stat, rm, mv, cp, mkdir, rmdir, trash]) register(program);
 program.commandsGroup('Cluster:');
-for (const { register } of [up, status, fsck, repair, backup, restore, domain, classes, token, host, device])
+for (const { register } of [
+  up,
+  status,
+  fsck,
+  repair,
+  rebalance,
+  backup,
+  restore,
+  domain,
+  classes,
+  token,
+  host,
+  device,
+])
   register(program);
 
 await runProgram(program, process.argv.slice(2));

@@ -14,6 +14,7 @@ import { fsckRoutes } from './api/fsck.ts';
 import { hostRoutes } from './api/hosts.ts';
 import { multipartRoutes } from './api/multipart.ts';
 import { describeApi } from './api/openapi.ts';
+import { rebalanceRoutes } from './api/rebalance.ts';
 import { repairRoutes } from './api/repair.ts';
 import { rewindRoutes } from './api/rewinds.ts';
 import { statRoutes } from './api/stat.ts';
@@ -40,6 +41,7 @@ const routes = [
   deviceRoutes,
   deviceCareRoutes,
   statusRoutes,
+  rebalanceRoutes,
   repairRoutes,
   fsckRoutes,
   backupRoutes,

@@ -134,6 +134,22 @@ export interface Status {
   };
 }
 
+export interface Rebalance {
+  enabled: boolean;
+  /** Since when data is being moved; null: it need not be. */
+  started: string | null;
+  finished: string | null;
+  /** Since it last began. */
+  movedBlobs: number;
+  movedBytes: number;
+  /** Why nothing moves though some device is outside of the band. */
+  why: string | null;
+  /** Parts of a device's size, from 0 to 1. */
+  band: number;
+  mean: number;
+  devices: { id: number; host: string; fill: number }[];
+}
+
 export interface Repair {
   queued: number;
   underReplicated: number;

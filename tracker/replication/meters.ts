@@ -7,6 +7,8 @@ export interface Meters {
   /** Attempts at a repair that failed and are repeated later. */
   failed: Counter;
   copiedBytes: Counter;
+  /** Bytes that rebalancing has moved. */
+  movedBytes: Counter;
   /** Good replicas given up because there were enough better-placed ones. */
   trimmed: Counter;
   /** Replicas unlinked. */
@@ -34,6 +36,11 @@ export function createMeters(registry: Registry): Meters {
     copiedBytes: new Counter({
       name: 'cistern_repair_bytes_total',
       help: 'Bytes that storage nodes copied for repairs',
+      registers,
+    }),
+    movedBytes: new Counter({
+      name: 'cistern_rebalance_moved_bytes_total',
+      help: 'Bytes that were copied to emptier devices, so that all are filled alike',
       registers,
     }),
     trimmed: new Counter({

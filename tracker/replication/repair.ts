@@ -153,7 +153,7 @@ async function makeRoom(
 }
 
 /** Has the target pull a copy. Answers with why that failed, if it did. */
-async function copyTo(
+export async function copyTo(
   parts: Parts,
   { fid, size, sha256, spreadZones }: Survey,
   binding: Binding,

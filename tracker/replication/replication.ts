@@ -14,6 +14,7 @@ import { createMeters } from './meters.ts';
 import { type Parts, reachOf, readableDevices } from './parts.ts';
 import { claimRepairs, hurryRepairs } from './queue.ts';
 import { forgetTombstones, reap } from './reaper.ts';
+import { Rebalancer } from './rebalance.ts';
 import { removeReplicas } from './remover.ts';
 import { repairMany } from './repair-many.ts';
 import { reviveDevices } from './revive.ts';
@@ -36,6 +37,7 @@ export interface ReplicationOptions extends Omit<Parts, 'meters' | 'throttle' | 
 const SCAN_BATCH = 5_000;
 const PURGE_BATCH = 1_000;
 const WALK_SECONDS = 2;
+const REBALANCE_SECONDS = 5;
 const CHECKS_AT_ONCE = 4;
 const STOP_MS = 10_000;
 /** A batch of repairs ends with the blob that reaches this. */
@@ -69,6 +71,7 @@ export class Replication {
       watch: this.#watch,
     };
     this.#walks = new Walks(this.#parts);
+    const rebalancer = new Rebalancer(this.#parts, config);
     this.#deleteTicketSeconds = deleteTicketSeconds;
     this.#measureQueue(metrics);
     const loop = (name: string, pause: number, work: (signal: AbortSignal) => Promise<boolean>) =>
@@ -85,6 +88,7 @@ export class Replication {
         await reviveDevices(this.#parts, signal);
         return false;
       }),
+      loop('rebalance', REBALANCE_SECONDS, (signal) => rebalancer.step(signal)),
       loop('reaper', 2, () => this.#reap()),
       loop('purge', 2, async () => (await purgeDetached(parts.db, PURGE_BATCH)) > 0),
       loop('expiry', 60, () => this.#expire()),

@@ -1,6 +1,7 @@
 // Classes as rows: a domain's replication policies, and which keys they are chosen for.
 import { Problem } from '../../services/problems.ts';
 import type { Database, Queryable, Statement } from '../database/database.ts';
+import { noteReclass } from '../replication/reclass.ts';
 import type { ClassState, DomainState } from './state.ts';
 
 export type ClassChange = Partial<Pick<ClassState, 'copies' | 'minCopies' | 'spread' | 'prefixes' | 'trash'>>;
@@ -19,7 +20,8 @@ const saveClass: Statement = {
   name: 'save-class',
   text: `INSERT INTO classes (domain_id, name, copies, min_copies, spread, prefixes, trash) VALUES ($1, $2, $3, $4, $5, $6, $7)
     ON CONFLICT (domain_id, name) DO UPDATE SET copies = excluded.copies, min_copies = excluded.min_copies,
-      spread = excluded.spread, prefixes = excluded.prefixes, trash = excluded.trash`,
+      spread = excluded.spread, prefixes = excluded.prefixes, trash = excluded.trash
+    RETURNING id`,
 };
 const classInUse: Statement = {
   name: 'class-in-use',
@@ -53,7 +55,18 @@ export function putClass(db: Database, domain: DomainState, name: string, change
       throw new Problem('already-exists', `The prefix '${shared}' chooses class '${other}' already.`);
     }
     const { copies, minCopies, spread, prefixes, trash } = wanted;
-    await tx.query(saveClass, [domain.id, name, copies, minCopies, spread, prefixes, trash]);
+    const values = [domain.id, name, copies, minCopies, spread, prefixes, trash];
+    const [saved] = await tx.query<{ id: number }>(saveClass, values);
+    const others = classes.filter((one) => one !== former);
+    await noteReclass(
+      tx,
+      domain.id,
+      [...others, ...(former === undefined ? [] : [former])],
+      [
+        ...others,
+        ...(former === undefined && prefixes.length === 0 ? [] : [{ id: saved?.id as number, prefixes }]),
+      ],
+    );
     return former === undefined;
   });
 }

@@ -15,6 +15,7 @@ import { type Parts, reachOf, readableDevices } from './parts.ts';
 import { claimRepairs, hurryRepairs } from './queue.ts';
 import { forgetTombstones, reap } from './reaper.ts';
 import { Rebalancer } from './rebalance.ts';
+import { reclassSome } from './reclass.ts';
 import { removeReplicas } from './remover.ts';
 import { repairMany } from './repair-many.ts';
 import { reviveDevices } from './revive.ts';
@@ -90,6 +91,7 @@ export class Replication {
       }),
       loop('rebalance', REBALANCE_SECONDS, (signal) => rebalancer.step(signal)),
       loop('reaper', 2, () => this.#reap()),
+      loop('reclass', 2, () => reclassSome(parts.db)),
       loop('purge', 2, async () => (await purgeDetached(parts.db, PURGE_BATCH)) > 0),
       loop('expiry', 60, () => this.#expire()),
       loop('sweep', sweepPause, (signal) => this.#sweep(signal)),

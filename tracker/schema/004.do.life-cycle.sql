@@ -37,14 +37,15 @@ CREATE TABLE rebalance (
 INSERT INTO rebalance DEFAULT VALUES;
 
 -- The prefixes of a domain's classes were changed: files whose class was chosen by their key get the one that their
--- key chooses now. `former` and `present` are [{"id", "prefixes"}] of all its classes, before and after; `after_dir` is
--- how far it has come, by the id of the directory.
+-- key chooses now. `former` and `present` are [{"id", "prefixes"}] of all its classes, before and after; `after_path` and
+-- `after_name` are how far it has come; no name comes after null.
 CREATE TABLE reclass (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  domain_id integer NOT NULL REFERENCES domains,
+  domain_id integer NOT NULL REFERENCES domains ON DELETE CASCADE,
   former jsonb NOT NULL,
   present jsonb NOT NULL,
-  after_dir bigint NOT NULL DEFAULT 0
+  after_path text COLLATE "C" NOT NULL DEFAULT '',
+  after_name text COLLATE "C" DEFAULT ''
 );
 
 -- Which of `classes` a key's prefix chooses: the longest that fits, else null (the class 'default').

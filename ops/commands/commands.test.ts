@@ -34,6 +34,14 @@ const wellBeing = {
   trackers: [{ url: 'http://t:1', version: '0.1.0', seen: new Date().toISOString(), self: true }],
   database: { server: '10.0.0.10:5432', version: '18.4', latencyMs: 0.5, size: 1 },
   hosts: [],
+  rebalance: {
+    enabled: false,
+    started: '2026-11-01T10:00:00.000Z',
+    finished: null,
+    movedBlobs: 3,
+    movedBytes: 1536,
+    why: null,
+  },
   devices: [],
   files: {
     domains: 1,
@@ -135,6 +143,7 @@ test('on a terminal, status is a screen that begins with the verdict and ends wi
   const screen = await text(child.stdout);
   expect(screen.startsWith('\u001b[1m\u001b[31mUNHEALTHY\u001b[39m\u001b[22m: h2 is \\e[2Jdown')).toBe(true);
   expect(screen).toContain('database  PostgreSQL 18.4 at 10.0.0.10:5432, answers in 0.5 ms');
+  expect(screen).toMatch(/^rebalance switched off; began .*, 3 files, 1.5 KiB moved\r?$/m);
   expect(screen).toContain('draining: 7 copies (50 B) left, 5 B/s, about 10 s');
   expect(screen).toMatch(/cistern host list\S*\r?\n/);
   expect(screen.trimEnd()).toMatch(/cistern device rm 4, or to use it again: cistern device alive 4\S*$/);

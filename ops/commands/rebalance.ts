@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { formatAge, formatBytes, plural } from '../lib/format.ts';
 import type { Column } from '../lib/output.ts';
 import { run, type Session, verb } from '../lib/session.ts';
-import type { Rebalance } from '../lib/types.ts';
+import type { Rebalance, RebalanceProgress } from '../lib/types.ts';
 
 export function register(program: Command): void {
   const rebalance = program
@@ -53,7 +53,7 @@ export function describeRebalance({
   finished,
   movedBlobs,
   movedBytes,
-}: Omit<Rebalance, 'band' | 'mean' | 'devices'>): string {
+}: RebalanceProgress): string {
   const moved = `${plural(movedBlobs, 'file')}, ${formatBytes(movedBytes)} moved`;
   const off = enabled ? '' : 'switched off; ';
   if (started !== null) return `${off}began ${formatAge(started)}, ${moved}`;

@@ -6,6 +6,7 @@ import { formatAge, formatBytes, plural } from '../lib/format.ts';
 import type { Output } from '../lib/output.ts';
 import { run, type Session, verb } from '../lib/session.ts';
 import type { Device, Status } from '../lib/types.ts';
+import { describeRebalance } from './rebalance.ts';
 
 export function register(program: Command): void {
   verb(program, 'status', 'say whether the cluster is healthy, and what to do if not', {
@@ -52,6 +53,9 @@ async function screen(out: Output, found: Status): Promise<void> {
       `${files.removing} being removed, ${files.reaping} to be reaped; ${plural(files.domains, 'domain')}`,
   );
   await out.line(`scrub     ${scrubbed(found)}`);
+  await out.line(
+    `rebalance ${describeRebalance(found.rebalance)}${found.rebalance.why ? `; ${out.name(found.rebalance.why)}` : ''}`,
+  );
   await out.line('');
   await out.list(found.hosts, hostColumns(out));
   await out.line('');

@@ -123,6 +123,7 @@ export interface Status {
   database: { server: string; version: string; latencyMs: number; size: number; backup: string | null };
   hosts: Host[];
   devices: Device[];
+  rebalance: RebalanceProgress;
   files: {
     domains: number;
     underReplicated: number;
@@ -134,7 +135,8 @@ export interface Status {
   };
 }
 
-export interface Rebalance {
+/** Of rebalancing. */
+export interface RebalanceProgress {
   enabled: boolean;
   /** Since when data is being moved; null: it need not be. */
   started: string | null;
@@ -144,6 +146,9 @@ export interface Rebalance {
   movedBytes: number;
   /** Why nothing moves though some device is outside of the band. */
   why: string | null;
+}
+
+export interface Rebalance extends RebalanceProgress {
   /** Parts of a device's size, from 0 to 1. */
   band: number;
   mean: number;

@@ -10,6 +10,7 @@ import { authorize } from './auth.ts';
 import { Device, shownDevices } from './devices.ts';
 import { Host, shownHosts } from './hosts.ts';
 import { problems } from './openapi.ts';
+import { Progress, shownProgress } from './rebalance.ts';
 
 const strict = { additionalProperties: false };
 const DateTime = Type.String({ format: 'date-time' });
@@ -48,6 +49,7 @@ const Status = Type.Object(
     ),
     hosts: Type.Array(Host),
     devices: Type.Array(Device),
+    rebalance: Progress,
     files: Type.Object(
       {
         domains: Type.Integer(),
@@ -123,6 +125,7 @@ export function statusRoutes(server: Server, tracker: Tracker): void {
         },
         hosts: shownHosts(state),
         devices: await shownDevices(tracker),
+        rebalance: await shownProgress(tracker),
         files: {
           domains: domains.length,
           underReplicated,

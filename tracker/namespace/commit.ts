@@ -1,5 +1,5 @@
 // Commits: bytes that nodes hold durably get their name. One statement serves all uploads that wait for it: name,
-// blob, locations, and a repair if copies are missing; what a name held before is dealt with by triggers.
+// blob, locations, and a repair if copies are missing or badly spread; what a name held before is dealt with by triggers.
 import { splitKey } from '../../services/keys.ts';
 import { Problem } from '../../services/problems.ts';
 import type { Queryable, Statement } from '../database/database.ts';
@@ -35,12 +35,16 @@ export type Outcome =
 //   is drained meanwhile, the next walk finds.
 // - xmax is 0 exactly for rows that this statement inserted rather than updated.
 const COUNTS = `v.state <> 'dead' AND v.accepts_until > now()`;
+// Its copies are in fewer zones than there are: repair puts that right when another zone can take one.
+const CROWDED = `(SELECT count(DISTINCT h.zone) FROM devices v JOIN hosts h ON h.id = v.host_id
+    WHERE v.id = ANY (string_to_array(i.devices, ',')::int[]) AND ${COUNTS})
+  < least(i.copies, (SELECT count(DISTINCT h.zone) FROM devices v JOIN hosts h ON h.id = v.host_id WHERE v.state = 'alive'))`;
 const commitUploads: Statement = {
   name: 'commit-uploads',
   text: `WITH entered AS MATERIALIZED (
       SELECT m.id, enter_domain(m.id, m.rewound) AS now FROM domains m WHERE m.id = ANY ($1::int[])
     ), item AS MATERIALIZED (
-      SELECT q.*, e.now IS NOT FALSE AS entered, d.id AS dir_id, c.copies, c.min_copies, known.state AS known,
+      SELECT q.*, e.now IS NOT FALSE AS entered, d.id AS dir_id, c.copies, c.min_copies, c.spread, known.state AS known,
         known.created AS known_created,
         (SELECT count(DISTINCT v.host_id) FROM devices v
           WHERE v.id = ANY (string_to_array(q.devices, ',')::int[]) AND ${COUNTS}) AS hosts
@@ -69,7 +73,8 @@ const commitUploads: Statement = {
         JOIN devices v ON v.id = ANY (string_to_array(i.devices, ',')::int[]) AND ${COUNTS}
     ), short AS (
       INSERT INTO repair (fid, copies, want, size)
-      SELECT i.fid, i.hosts, i.copies, i.size FROM item i JOIN named n ON n.fid = i.fid WHERE i.hosts < i.copies
+      SELECT i.fid, i.hosts, i.copies, i.size FROM item i JOIN named n ON n.fid = i.fid
+      WHERE i.hosts < i.copies OR CASE WHEN i.spread = 'zone' THEN ${CROWDED} ELSE false END
     )
     SELECT i.i, n.mtime, CASE
         WHEN n.fid IS NOT NULL THEN CASE WHEN n.created THEN 'created' ELSE 'replaced' END

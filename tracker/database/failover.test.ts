@@ -148,9 +148,12 @@ describe('a primary and its synchronous standby', () => {
   it('writes that wait are cut off when no standby comes, and never acknowledged', TIMEOUT, async () => {
     await writable();
     await standby.stop();
+    const began = performance.now();
     // As many as there are connections, so that reads depend on new ones.
     const writes = await Promise.allSettled([1, 2, 3, 4].map((x) => db.query(insert(x))));
     for (const write of writes) expect(write).toMatchObject({ status: 'rejected', reason: unavailable });
+    // Before the limit of each statement (20 seconds) would have ended them one by one.
+    expect(performance.now() - began).toBeLessThan(18_000);
     await readOnly(/no synchronous standby confirms/);
     expect(await db.query(statement('SELECT 1 AS one'))).toEqual([{ one: 1 }]);
     await standby.start();
@@ -203,6 +206,11 @@ describe('a primary and its synchronous standby', () => {
       const other = open([standby.url, primary.url]);
       await waitFor(() => other.standing, { what: 'the primary' });
       expect(other.standing?.url).toBe(primary.url);
+    });
+
+    it('is a standby, and no primary is named: nothing is read', TIMEOUT, async () => {
+      const select = open([standby.url], false).query(statement('SELECT 1'));
+      await expect(select).rejects.toMatchObject(unavailable);
     });
   });
 });

@@ -38,8 +38,10 @@ export class RecentNames {
 
   /** What a look-up found. It counts unless the key was written to, or looked up again, after it began. */
   remember(domainId: number, key: string, found: Found | undefined, order: number): void {
-    if (order < (this.#changes.get(domainId) ?? 0)) return;
-    this.#put(domainId, key, { file: found?.kind === 'file' ? found : undefined, order });
+    const id = idOf(domainId, key);
+    const former = this.#names.peek(id);
+    if (former !== undefined && former.order > order) return;
+    this.#names.set(id, { file: found?.kind === 'file' ? found : undefined, order });
   }
 
   /**
@@ -47,16 +49,18 @@ export class RecentNames {
    * calls its argument then.
    */
   async forget<T>(domainId: number, keys: Changed, work: (all: () => void) => Promise<T>): Promise<T> {
-    let changed = keys;
+    const scopes: Changed[] = [keys];
+    const change = (scope: Changed, order: number) => this.#changed(domainId, scope, order);
     const all = () => {
-      changed = 'all';
-      this.#changed(domainId, changed, UNDER_WAY);
+      scopes.push('all');
+      change('all', UNDER_WAY);
     };
-    this.#changed(domainId, changed, UNDER_WAY);
+    change(keys, UNDER_WAY);
     try {
       return await work(all);
     } finally {
-      this.#changed(domainId, changed, this.lookUp());
+      const order = this.lookUp();
+      for (const scope of scopes) change(scope, order);
     }
   }
 
@@ -70,12 +74,6 @@ export class RecentNames {
   #changed(domainId: number, keys: Changed, order: number): void {
     if (keys === 'all') this.#changes.set(domainId, order);
     else for (const key of keys) this.#names.set(idOf(domainId, key), { file: undefined, order });
-  }
-
-  #put(domainId: number, key: string, remembered: Remembered): void {
-    const id = idOf(domainId, key);
-    const former = this.#names.peek(id);
-    if (former === undefined || former.order < remembered.order) this.#names.set(id, remembered);
   }
 }
 

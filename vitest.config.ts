@@ -7,7 +7,7 @@ export default defineConfig({
     // On real Drupal: `npm run test:drupal`.
     exclude: [...configDefaults.exclude, 'test/drupal/**'],
     globalSetup: ['test/support/global-setup.ts'],
-    testTimeout: 30_000,
+    testTimeout: 90_000,
     hookTimeout: 120_000,
     // Two cores are the smallest machine we promise; each worker may hold a whole cluster.
     maxWorkers: 2,

@@ -16,7 +16,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(out, { recursive: true, force: true }));
 
-test('a quick run measures every suite and writes its results', { timeout: 300_000 }, async () => {
+test('a quick run measures every suite and writes its results', { timeout: 900_000 }, async () => {
   const { stdout } = await bench('--quick', '--out', out);
   const results = JSON.parse(readFileSync(join(out, 'partial.json'), 'utf8')) as Results;
   expect(results.suites.map(({ name, failed }) => ({ name, failed }))).toEqual(
@@ -46,7 +46,7 @@ test('an unknown suite is a usage error that names the known ones', async () => 
   expect(failure.stderr).toContain('look-ups');
 });
 
-test('a profile names the modules of trackers and nodes', { timeout: 120_000 }, async () => {
+test('a profile names the modules of trackers and nodes', { timeout: 300_000 }, async () => {
   const { stdout } = await bench('--quick', '--profile', '--only', 'node-writes', '--out', out);
   const [, trackers, nodes] = stdout.split(/\n\| (?:tracker|storage nodes): /) as [string, string, string];
   expect(trackers).toMatch(/^\| [\w/@-]+ \| \d+\.\d % \|$/m);

@@ -188,7 +188,7 @@ function anchors(page: string): string[] {
 describe('what operators type and watch', () => {
   const cluster = useCluster({ nodes: 1, devices: 1 });
 
-  it('commands, verbs and flags exist', { timeout: 120_000 }, async () => {
+  it('commands, verbs and flags exist', { timeout: 400_000 }, async () => {
     const helps = new Map<string, string>();
     const help = async (words: string[]) => {
       const name = words.join(' ');

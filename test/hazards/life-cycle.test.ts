@@ -23,6 +23,8 @@ beforeAll(async () => {
 afterAll(() => ns.close());
 
 beforeEach(async () => {
+  // A test that failed may have left its transaction open, with its locks.
+  await other.query('ROLLBACK');
   await ns.sql(`UPDATE devices SET state = 'alive', reviving = false, accepts_until = 'infinity'`);
   await ns.sql('TRUNCATE repair, locations');
   const upload = ns.upload(`file-${++files}`);

@@ -10,7 +10,7 @@ type Truthy<T> = Exclude<T, false | 0 | '' | null | undefined>;
  */
 export async function waitFor<T>(
   condition: () => Promise<T> | T,
-  { what, timeout = 20_000, every = 25 }: { what: string; timeout?: number; every?: number },
+  { what, timeout = 45_000, every = 25 }: { what: string; timeout?: number; every?: number },
 ): Promise<Truthy<T>> {
   const deadline = Date.now() + timeout;
   for (;;) {

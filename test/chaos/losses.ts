@@ -119,12 +119,15 @@ export class Losses {
     await this.#setState(id, 'dead');
   }
 
-  /** Waits until all that was harmed is right or does not count, and every blob is on two hosts. False: it takes long. */
+  /** Waits until all that was harmed is right or does not count, and every blob has its copies. False: it takes long. */
   async mended(signal?: AbortSignal): Promise<boolean> {
     const { db } = this.#world;
     const mended = async () => {
       if (signal?.aborted) return true;
       await ageReplicas(db);
+      // Nor does a repair that could not be done at first wait for minutes.
+      await db.query('UPDATE repair SET next_try = now(), attempts = 0 WHERE next_try > now()');
+      const waiting = await db.query('SELECT FROM repair');
       const short = await db.query(
         `SELECT FROM blobs b LEFT JOIN locations l ON l.fid = b.fid AND l.state = 'good'
           LEFT JOIN devices d ON d.id = l.device_id AND d.state <> 'dead'
@@ -141,7 +144,7 @@ export class Losses {
         ({ fid, device, sha256: right }) =>
           sha256(readFileSync(replicaPath(this.#world.cluster, fid, device))) !== right,
       );
-      return short.rowCount === 0 && wrong.length === 0;
+      return waiting.rowCount === 0 && short.rowCount === 0 && wrong.length === 0;
     };
     const end = waitFor(mended, { what: 'losses to be mended', timeout: MEND_MS, every: 500 });
     return (await end.catch(() => false)) && !signal?.aborted;

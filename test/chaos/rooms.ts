@@ -1,6 +1,7 @@
 // An actor that has a directory of its own: it writes, replaces, copies, moves and deletes files and directories there,
 // one after the other, and knows at each moment exactly what the directory must hold.
 import { createHash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Random } from './random.ts';
 import { difference, type Expected, expect, type Operation, type Tree } from './tree.ts';
 import { type Answer, type Asked, directoryUrl, fileUrl, json, type Outcome, type World } from './world.ts';
@@ -154,7 +155,10 @@ export class Room {
         return;
       }
       // Repeated at once, perhaps while the first one is still being carried out: its answer must be the first's.
-      if (repeatable) continue;
+      if (repeatable) {
+        await sleep(50);
+        continue;
+      }
       await outcome.settled();
       const { tree = this.tree, partly = tree } = expected;
       return this.check([tree, this.tree, partly]);

@@ -202,6 +202,7 @@ describe('files', () => {
       copies: 3,
       minCopies: 1,
       prefixes: ['styles/', 'tiny/'],
+      spread: 'host',
       trash: false,
     });
 

@@ -74,10 +74,15 @@ export interface Reach {
   zones: number;
 }
 
-function needsRepair({ wanted, copies, zones, replicas, bad, spreadZones }: Looked, reach: Reach): boolean {
+function needsRepair(looked: Looked, reach: Reach): boolean {
+  const { wanted, replicas, bad } = looked;
+  return wanted !== null && (lacksCopies(looked, reach) || replicas > wanted || bad);
+}
+
+/** Too few hosts, or zones. What is merely to be cleaned up is no lack. */
+function lacksCopies({ wanted, copies, zones, spreadZones }: Looked, reach: Reach): boolean {
   if (wanted === null) return false;
-  if (copies < wanted || replicas > wanted || bad) return true;
-  return spreadZones && zones < Math.min(wanted, reach.zones);
+  return copies < wanted || (spreadZones && zones < Math.min(wanted, reach.zones));
 }
 
 // Whoever gives a blob another name holds it FOR KEY SHARE from before it reads `want`: after this lock, the next
@@ -112,7 +117,7 @@ export interface ScanOrder {
   after: number;
   limit: number;
   selection?: Selection;
-  /** Queue nothing, but name what would be. */
+  /** Queue nothing, but name what lacks copies. */
   onlyLook?: boolean;
 }
 
@@ -129,7 +134,8 @@ export async function scan(
   const { readable } = reach;
   const rows = await db.query<Looked>(lookAtAll, [after, limit, readable, ...valuesOf(selection)]);
   const named = rows.filter((row) => row.selected && row.wanted !== null);
-  const short = named.filter((row) => needsRepair(row, reach)).map(({ fid }) => fid);
+  const wants = onlyLook ? lacksCopies : needsRepair;
+  const short = named.filter((row) => wants(row, reach)).map(({ fid }) => fid);
   const changed = named.filter((row) => row.wanted !== row.want).map(({ fid }) => fid);
   if (!onlyLook && (short.length > 0 || changed.length > 0)) {
     await db.transaction(async (tx) => {

@@ -25,7 +25,12 @@ export interface ClusterOptions {
 
 // What takes minutes in service takes a second here.
 const TRACKER_ENV = { CISTERN_DOWN_SECONDS: '1.5', CISTERN_STATE_SECONDS: '0.2' };
-const NODE_ENV = { CISTERN_HEARTBEAT_SECONDS: '0.3', CISTERN_RESERVE_BYTES: '1048576' };
+const NODE_ENV = {
+  CISTERN_HEARTBEAT_SECONDS: '0.3',
+  CISTERN_RESERVE_BYTES: '1048576',
+  // Tests that spoil replicas say who is to find them.
+  CISTERN_SCRUB_DAYS: '0',
+};
 const CLUSTER_KEY = 'a cluster key for tests, of 32 bytes or more';
 const ADMIN_TOKEN = 'admin-token-of-the-tests';
 const LOG_TAIL = 8_000;

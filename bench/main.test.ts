@@ -33,7 +33,7 @@ test('a quick run measures every suite and writes its results', { timeout: 900_0
     ].map((name) => ({ name })),
   );
   for (const { name, rows, skipped } of results.suites) {
-    if (skipped.length === 0) expect(rows.length, name).toBeGreaterThan(1);
+    if (skipped.length === 0) expect(rows.length, name).toBeGreaterThan(0);
     for (const row of rows) expect(Object.values(row), name).not.toContain(null);
   }
   expect(stdout).toContain('| upload through the tracker | 4 KiB | 8 |');

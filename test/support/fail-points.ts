@@ -41,7 +41,7 @@ export class FailPoints {
       const pid = Number(name?.slice(point.length + 1));
       return [...trackers, ...nodes].find((part) => part.pid === pid);
     };
-    return waitFor(look, { what: `somebody to come by the fail point '${point}'`, timeout: 60_000 });
+    return waitFor(look, { what: `somebody to come by the fail point '${point}'`, timeout: 180_000 });
   }
 
   /** Disarms what is armed, and forgets what was struck. */

@@ -3,12 +3,12 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import pg from 'pg';
 import { afterAll, beforeEach, expect, it, vi } from 'vitest';
 import { blobPath } from '../storage-node/layout.ts';
 import { useCluster } from './support/cluster.ts';
 import { runCistern } from './support/command.ts';
 import { filesOf, sql } from './support/files.ts';
+import { emptyDatabase } from './support/postgres.ts';
 import { waitFor } from './support/wait.ts';
 
 // Each test makes a cluster anew from its backup; on a busy machine that takes its time.
@@ -32,14 +32,7 @@ const nodeFlags = () => cluster().nodes.flatMap(({ url }) => ['--node', url]);
 /** The trackers are killed, and the database is dropped and made anew, empty. */
 async function loseDatabase() {
   for (const tracker of cluster().trackers) await tracker.kill();
-  const url = new URL(cluster().database);
-  const name = url.pathname.slice(1);
-  url.pathname = '/postgres';
-  const client = new pg.Client({ connectionString: url.href });
-  await client.connect();
-  await client.query(`DROP DATABASE ${name} WITH (FORCE)`);
-  await client.query(`CREATE DATABASE ${name}`);
-  await client.end();
+  await emptyDatabase(cluster().database);
 }
 
 async function startTrackers() {

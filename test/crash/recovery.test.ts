@@ -2,12 +2,12 @@
 // listed and removed in its turn; a restore that was cut short loses nothing, and can be begun again.
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import pg from 'pg';
 import { afterAll, expect, test, vi } from 'vitest';
 import { useCluster } from '../support/cluster.ts';
 import { runCistern } from '../support/command.ts';
 import { FailPoints } from '../support/fail-points.ts';
 import { filesOf } from '../support/files.ts';
+import { emptyDatabase } from '../support/postgres.ts';
 
 vi.setConfig({ testTimeout: 180_000 });
 
@@ -61,17 +61,6 @@ test.each(['backup-begun', 'backup-written', 'backup-linked', 'backup-stored', '
   },
 );
 
-async function emptyDatabase(): Promise<void> {
-  const url = new URL(cluster().database);
-  const name = url.pathname.slice(1);
-  url.pathname = '/postgres';
-  const client = new pg.Client({ connectionString: url.href });
-  await client.connect();
-  await client.query(`DROP DATABASE ${name} WITH (FORCE)`);
-  await client.query(`CREATE DATABASE ${name}`);
-  await client.end();
-}
-
 test.each(['restore-loaded', 'restore-reconciled'])(
   'kill at %s: nothing is lost if the trackers are started on it, and it can be begun again',
   async (point) => {
@@ -81,7 +70,7 @@ test.each(['restore-loaded', 'restore-reconciled'])(
     await admin('POST', '/v1/backups');
     const { fid } = (await (await put(since, since)).json()) as { fid: number };
     for (const tracker of cluster().trackers) await tracker.kill();
-    await emptyDatabase();
+    await emptyDatabase(cluster().database);
     const nodes = cluster().nodes.flatMap(({ url }) => ['--node', url]);
     const env = { CISTERN_DATABASE_URL: cluster().database, CISTERN_CLUSTER_KEY: cluster().clusterKey };
     points.arm(point, 'kill');
@@ -97,7 +86,7 @@ test.each(['restore-loaded', 'restore-reconciled'])(
     expect(next).toBeGreaterThan(fid);
     // What that database does not know is kept, so that another attempt finds it.
     for (const tracker of cluster().trackers) await tracker.kill();
-    await emptyDatabase();
+    await emptyDatabase(cluster().database);
     const whole = await runCistern(['restore', ...nodes], { env });
     expect(whole.code, whole.stdout + whole.stderr).toBe(0);
     for (const tracker of cluster().trackers) await tracker.start();

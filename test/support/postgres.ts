@@ -28,6 +28,15 @@ export async function createDatabaseOn(adminUrl: string): Promise<TestDatabase> 
   return { url: url.href, drop: () => query(adminUrl, `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`) };
 }
 
+/** Drops the database that `url` names, cutting off whoever is connected, and makes it anew without anything in it. */
+export async function emptyDatabase(url: string): Promise<void> {
+  const admin = new URL(url);
+  const name = admin.pathname.slice(1);
+  admin.pathname = '/postgres';
+  await query(admin.href, `DROP DATABASE ${name} WITH (FORCE)`);
+  await query(admin.href, `CREATE DATABASE ${name}`);
+}
+
 async function query(url: string, text: string): Promise<void> {
   const client = new pg.Client({ connectionString: url });
   await client.connect();

@@ -21,7 +21,7 @@ import { repairMany } from './repair-many.ts';
 import { reviveDevices } from './revive.ts';
 import { claimFullScan, type ScanAnswer, type ScanOrder, scan } from './scan.ts';
 import type { Selection } from './selection.ts';
-import { queueLevels, repairSummary } from './summary.ts';
+import { oldestRepair, queueLevels } from './summary.ts';
 import { claimSweep, sweepDevice } from './sweep.ts';
 import { Throttle } from './throttle.ts';
 import { type Verification, verifyReplicas } from './verify.ts';
@@ -265,9 +265,9 @@ export class Replication {
       help: 'How long the oldest entry of the repair queue has been there; 0: there is none',
       registers: [registry],
       async collect() {
-        const summary = await repairSummary(db).catch(() => undefined);
-        if (summary === undefined) this.reset();
-        else this.set(summary.oldest === null ? 0 : (Date.now() - summary.oldest.getTime()) / 1000);
+        const oldest = await oldestRepair(db).catch(() => undefined);
+        if (oldest === undefined) this.reset();
+        else this.set(oldest === null ? 0 : (Date.now() - oldest.getTime()) / 1000);
       },
     });
   }

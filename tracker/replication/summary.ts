@@ -56,6 +56,14 @@ const summarizeSelected: Statement = {
 };
 
 /** What is queued: of all files, or of those that are selected. */
+const findOldest: Statement = { name: 'summary-oldest', text: 'SELECT min(at) AS oldest FROM repair' };
+
+/** Since when the oldest entry of the queue has been there; null if there is none. By an index, so for every scrape. */
+export async function oldestRepair(db: Database): Promise<Date | null> {
+  const [row] = await db.query<{ oldest: Date | null }>(findOldest);
+  return row?.oldest ?? null;
+}
+
 export async function repairSummary(db: Database, selection: Selection = {}): Promise<RepairSummary> {
   const [row] = isAll(selection)
     ? await db.query<RepairSummary>(summarize, [LOOKED_AT])

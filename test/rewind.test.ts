@@ -131,6 +131,12 @@ describe('a site is restored from a backup of its database', () => {
 
   test('image derivatives that have no trash are made anew: no name is left without bytes, or with later ones', async () => {
     await operator('class', 'set', 'styles', '--prefix', 'styles/', '--no-trash');
+    // The command spoke to the second tracker; the first one, which the uploads go to, reads of it within a second.
+    await waitFor(
+      async () => ((await (await put('styles/probe', 'x')).json()) as { class: string }).class === 'styles',
+      { what: 'the first tracker to know the class' },
+    );
+    await api('DELETE', 'files/styles/probe');
     await put('styles/thumb/a.jpg', 'old thumbnail');
     await put('styles/thumb/b.jpg', 'thumbnail that stays');
     const dumped = await moment();

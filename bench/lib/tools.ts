@@ -39,6 +39,9 @@ export async function versionOf(name: Program): Promise<string | undefined> {
   return /\d+\.\d[\w.]*/.exec(`${stdout}${stderr}`)?.[0];
 }
 
+/** In a shorter time a busy machine may not finish a single transaction. */
+const SHORTEST_SECONDS = 2;
+
 /** Runs one statement as pgbench script, prepared, for `seconds`; transactions a second. `options`: PGOPTIONS. */
 export async function pgbench(
   program: string,
@@ -61,7 +64,7 @@ export async function pgbench(
     '-j',
     threads,
     '-T',
-    seconds,
+    Math.max(seconds, SHORTEST_SECONDS),
     database,
   ];
   try {

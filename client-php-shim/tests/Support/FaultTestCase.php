@@ -35,7 +35,7 @@ abstract class FaultTestCase extends ClusterTestCase
      */
     protected function proxied(array $options = []): Client
     {
-        return $this->client($options + ['trackers' => self::proxies(), 'timeout' => 1.0, 'connectTimeout' => 1.0]);
+        return $this->client($options + ['trackers' => self::proxies(), 'timeout' => 2.0, 'connectTimeout' => 2.0]);
     }
 
     /**

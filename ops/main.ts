@@ -10,6 +10,7 @@ import * as domain from './commands/domain.ts';
 import * as fsck from './commands/fsck.ts';
 import * as get from './commands/get.ts';
 import * as host from './commands/host.ts';
+import * as importing from './commands/import.ts';
 import * as ls from './commands/ls.ts';
 import * as mkdir from './commands/mkdir.ts';
 import * as mv from './commands/mv.ts';
@@ -37,7 +38,8 @@ const program = new Command('cistern')
   .addHelpText('after', EXIT_HELP);
 
 program.commandsGroup('Files:');
-for (const { register } of [put, get, cat, ls, stat, rm, mv, cp, mkdir, rmdir, trash]) register(program);
+for (const { register } of [put, get, cat, ls, stat, rm, mv, cp, mkdir, rmdir, trash, importing])
+  register(program);
 program.commandsGroup('Cluster:');
 for (const { register } of [
   up,

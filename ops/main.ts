@@ -7,6 +7,7 @@ import * as classes from './commands/class.ts';
 import * as cp from './commands/cp.ts';
 import * as device from './commands/device.ts';
 import * as domain from './commands/domain.ts';
+import * as exporting from './commands/export.ts';
 import * as fsck from './commands/fsck.ts';
 import * as get from './commands/get.ts';
 import * as host from './commands/host.ts';
@@ -38,7 +39,7 @@ const program = new Command('cistern')
   .addHelpText('after', EXIT_HELP);
 
 program.commandsGroup('Files:');
-for (const { register } of [put, get, cat, ls, stat, rm, mv, cp, mkdir, rmdir, trash, importing])
+for (const { register } of [put, get, cat, ls, stat, rm, mv, cp, mkdir, rmdir, trash, importing, exporting])
   register(program);
 program.commandsGroup('Cluster:');
 for (const { register } of [

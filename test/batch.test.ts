@@ -128,7 +128,7 @@ describe('batch', () => {
   test('summaries tell what lies in each directory, page by page', async () => {
     const mtime = '2020-01-01T00:00:00.123Z';
     await send([
-      { key: 's/b', bytes: 'bb', mtime, meta: { mode: '0644' } },
+      { key: 's/b', bytes: 'bb', mtime, meta: { mode: '0640' } },
       { key: 's/a', bytes: 'a', mtime },
       { key: 's/below/c', bytes: 'c', mtime },
     ]);
@@ -139,8 +139,8 @@ describe('batch', () => {
       };
     const time = Date.parse(mtime);
     const wanted = [
-      { key: 's', files: 2, bytes: 3, digest: sha256(`a/1/${time}/\nb/2/${time}/0644\n`) },
-      { key: 's/below', files: 1, bytes: 1, digest: sha256(`c/1/${time}/\n`) },
+      { key: 's', files: 2, bytes: 3, digest: sha256(`a/1/${time}/0644\nb/2/${time}/0640\n`) },
+      { key: 's/below', files: 1, bytes: 1, digest: sha256(`c/1/${time}/0644\n`) },
     ];
     expect(await page('')).toEqual({ directories: wanted });
     const first = await page('limit=1');

@@ -11,7 +11,7 @@ import type { FileEntry } from '../lib/types.ts';
 import type { KnownFiles } from './known.ts';
 import { type Report, type Version, versionOf } from './report.ts';
 import type { Store, Task } from './store.ts';
-import { digestOf, filesIn, inByteOrder, type Summary, summariesOf } from './summaries.ts';
+import { DEFAULT_MODE, digestOf, filesIn, inByteOrder, type Summary, summariesOf } from './summaries.ts';
 import { assertSame, type LocalFile, type Origin, type Scanned, type Skip, scanDirectory } from './tree.ts';
 
 export interface MergeOptions {
@@ -187,7 +187,8 @@ export class Merge {
       }
       if (sameAsStored(newest, stored) || stored.sha256 === digest) {
         if (theirs.length > 0) await this.#conflict(candidates, versionOf(newest), theirs, []);
-        if (sameAsStored(newest, stored) && stored.meta.mode === newest.mode) return this.#upToDate(1);
+        if (sameAsStored(newest, stored) && (stored.meta.mode ?? DEFAULT_MODE) === newest.mode)
+          return this.#upToDate(1);
         return await this.#touch(task, stored);
       }
       const inStore = { from: 'store', size: stored.size, mtime: stored.mtime };

@@ -12,6 +12,9 @@ export interface Summary {
   digest: string;
 }
 
+/** What files without a mode in the store count as having. */
+export const DEFAULT_MODE = '0644';
+
 /** What a summary's digest is made of (docs/http-api.md). */
 export interface Named {
   name: string;

@@ -34,6 +34,11 @@ export interface Scanned {
   directories: string[];
 }
 
+/** Rounded down, but for what is lost where a time passes through floating-point seconds (utimes). */
+function wholeMs(mtimeMs: number): number {
+  return Math.floor(mtimeMs + 0.01);
+}
+
 /** What was left out: `left` if somebody should look at it, else by a rule. */
 export type Skip = (origin: Origin, path: string, why: string, left: boolean) => void;
 
@@ -103,7 +108,7 @@ function scanOne(
   } else if (stats.isFile()) {
     const { size, mtimeMs } = stats;
     const mode = (stats.mode & 0o7777).toString(8).padStart(4, '0');
-    scanned.files.set(name, { origin, path: `${path}/${name}`, size, mtimeMs: Math.floor(mtimeMs), mode });
+    scanned.files.set(name, { origin, path: `${path}/${name}`, size, mtimeMs: wholeMs(mtimeMs), mode });
   } else {
     skip(origin, key, stats.isSymbolicLink() ? 'a symbolic link' : 'neither a file nor a directory', true);
   }
@@ -137,7 +142,7 @@ export function readWhole(file: LocalFile): Buffer {
 
 /** @throws ChangedWhileRead if a file's size or time is another one than was seen before */
 export function assertSame(file: LocalFile, stats = lstatSync(file.path)): void {
-  if (stats.size !== file.size || Math.floor(stats.mtimeMs) !== file.mtimeMs || !stats.isFile()) {
+  if (stats.size !== file.size || wholeMs(stats.mtimeMs) !== file.mtimeMs || !stats.isFile()) {
     throw new ChangedWhileRead();
   }
 }

@@ -11,7 +11,8 @@ export interface Summary {
   files: number;
   /** Sum of their sizes. */
   bytes: number;
-  /** SHA-256 in hex of a line for each file, in byte order of names: `name/size/mtime in ms/mode` and a line end. */
+  /** SHA-256 in hex of a line for each file, in byte order of names: `name/size/mtime in ms/mode` and a line end; the mode
+   * of a file that has none is 0644. */
   digest: string;
 }
 
@@ -24,7 +25,7 @@ const summaries: Statement = {
     CROSS JOIN LATERAL (
       SELECT count(*)::int AS files, coalesce(sum(b.size), 0)::float8 AS bytes,
         encode(sha256(convert_to(coalesce(string_agg(n.name || '/' || b.size || '/'
-          || floor(extract(epoch FROM n.mtime) * 1000)::bigint || '/' || coalesce(n.meta->>'mode', '') || E'\\n', ''
+          || floor(extract(epoch FROM n.mtime) * 1000)::bigint || '/' || coalesce(n.meta->>'mode', '0644') || E'\\n', ''
           ORDER BY n.name), ''), 'UTF8')), 'hex') AS digest
       FROM names n JOIN blobs b ON b.fid = n.fid WHERE n.dir_id = d.id
     ) f ORDER BY d.path`,

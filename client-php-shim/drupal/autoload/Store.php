@@ -43,6 +43,11 @@ final class Store {
   public readonly RecentImages $recent;
 
   /**
+   * First bytes of images that pages look at.
+   */
+  public readonly ImageHeads $heads;
+
+  /**
    * The image style that is being emptied.
    */
   public readonly StyleFlush $flush;
@@ -79,6 +84,7 @@ final class Store {
   public function __construct(public readonly Options $options) {
     $connection = $options->client;
     $this->recent = new RecentImages();
+    $this->heads = new ImageHeads();
     $this->flush = new StyleFlush(array_values(array_filter(['public', 'private', 'cistern'], $options->takesOver(...))));
     $this->client = self::$clients[serialize([$connection->trackers, $connection->domain, $connection->prefix])] ??= new Client($connection);
   }
@@ -91,6 +97,7 @@ final class Store {
   public function beginRequest(): void {
     $this->client->beginRequest();
     $this->recent->end();
+    $this->heads->begin();
     $this->outage = NULL;
     $this->lastWrite = NULL;
     $this->tolerated = FALSE;

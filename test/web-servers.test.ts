@@ -46,6 +46,7 @@ beforeAll(async () => {
     CISTERN_TRACKER: cluster().trackers.map((tracker) => new URL(tracker.url).host),
     CISTERN_TOKEN: await cluster().makeToken({ prefix: 'public/', redirect: true }),
     CISTERN_PRIVATE_TOKEN: await cluster().makeToken({ prefix: 'private/' }),
+    CISTERN_CACHE: join(root, 'head/cache'),
     CISTERN_MAX_AGE: '300',
     CISTERN_DOMAIN: 'demo',
     CISTERN_PREFIX: 'public',

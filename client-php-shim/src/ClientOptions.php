@@ -30,6 +30,8 @@ final class ClientOptions
      * @param string|null $tlsCaFile certificates that https:// trackers are checked by; null: the system's
      * @param float $statSeconds how long a look-up may be answered from memory; 0: never
      * @param bool $readOnly every write throws ReadOnlyStore, without asking
+     * @param (\Closure(string): void)|null $beforeWrite is called before each write, with its key; what it throws keeps
+     *                                                   the write from being done
      * @param (\Closure(string, string, array<string, mixed>): void)|null $log is told of fail-overs: level as in PSR-3,
      *                                                                         message, context
      *
@@ -52,6 +54,7 @@ final class ClientOptions
         public readonly float $statSeconds = 5.0,
         public readonly bool $readOnly = false,
         public readonly ?\Closure $log = null,
+        public readonly ?\Closure $beforeWrite = null,
     ) {
         $checked = [];
         foreach ($trackers as $tracker) {

@@ -36,6 +36,8 @@ const { version } = JSON.parse(readFileSync(new URL('../package.json', import.me
 const program = new Command('cistern')
   .description('Replicated file storage for multi-server Drupal sites.')
   .version(version)
+  // `import` and `import mogilefs` have options of the same names: what follows a verb is that verb's.
+  .enablePositionalOptions()
   .addHelpText('after', EXIT_HELP);
 
 program.commandsGroup('Files:');

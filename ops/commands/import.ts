@@ -13,6 +13,7 @@ import { paceOf } from '../lib/pace.ts';
 import { startProgress } from '../lib/progress.ts';
 import { run, type Session, verb } from '../lib/session.ts';
 import { Uploader } from '../lib/upload.ts';
+import * as mogilefs from './import-mogilefs.ts';
 
 interface Options {
   from?: Origin[];
@@ -28,7 +29,7 @@ interface Options {
 }
 
 export function register(program: Command): void {
-  verb(
+  const importing = verb(
     program,
     'import',
     'bring directories in, merged to one truth; again and again until nothing is left',
@@ -55,6 +56,7 @@ export function register(program: Command): void {
     .option('--concurrency <n>', 'requests at the same time', positive, 6)
     .option('--no-direct', 'send large files through the tracker too, not straight to storage nodes')
     .action(run(importDirectories));
+  mogilefs.register(importing);
 }
 
 async function importDirectories(session: Session, dirs: string[], options: Options): Promise<number> {

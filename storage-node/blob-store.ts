@@ -53,8 +53,11 @@ export interface BlobStore {
    * @throws Problem blob-differs
    */
   confirm(fid: number, content: Content): Promise<boolean>;
-  /** All bytes in one read, or undefined if there are not exactly `size` of them. */
-  readWhole(fid: number, size: number): Promise<Buffer | undefined>;
+  /**
+   * All bytes in one read, or undefined if there are not exactly `size` of them.
+   * @param buffer to read into; it must have room for one byte more
+   */
+  readWhole(fid: number, size: number, buffer?: Buffer): Promise<Buffer | undefined>;
   openBlob(fid: number): Promise<OpenBlob>;
   /** Removes a blob durably; false if there is none. */
   delete(fid: number): Promise<boolean>;

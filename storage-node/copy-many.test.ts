@@ -4,9 +4,15 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { CopiedMany, CopyManyOrder } from '../services/protocol.ts';
-import { frameHead, framesOf } from './frames.ts';
+import { framesOf, HEAD, writeHead } from './frames.ts';
 import { blobPath } from './layout.ts';
 import { binding, random, sha256, sign, startPair } from './testing.ts';
+
+function headOf(fid: number, bytes: Buffer | undefined): Buffer {
+  const head = Buffer.alloc(HEAD);
+  writeHead(head, fid, bytes?.length);
+  return head;
+}
 
 let pair: Awaited<ReturnType<typeof startPair>>;
 const blobs = new Map<number, Buffer<ArrayBuffer>>();
@@ -104,11 +110,11 @@ describe('frames', () => {
     [9_007_199_254_740_991, 3],
   ]);
   const whole = Buffer.concat([
-    frameHead(1, Buffer.from('hello')),
+    headOf(1, Buffer.from('hello')),
     Buffer.from('hello'),
-    frameHead(2, Buffer.alloc(0)),
-    frameHead(3, undefined),
-    frameHead(9_007_199_254_740_991, Buffer.from('end')),
+    headOf(2, Buffer.alloc(0)),
+    headOf(3, undefined),
+    headOf(9_007_199_254_740_991, Buffer.from('end')),
     Buffer.from('end'),
   ]);
   async function parse(bytes: Buffer, step: number): Promise<string[]> {
@@ -130,7 +136,7 @@ describe('frames', () => {
   it('are refused if the body ends within one, or one has another size than was asked for', async () => {
     await expect(parse(whole.subarray(0, -1), 7)).rejects.toThrow('broke off');
     await expect(parse(whole.subarray(0, 10), 7)).rejects.toThrow('broke off');
-    await expect(parse(frameHead(1, Buffer.alloc(6)), 7)).rejects.toThrow('something else');
-    await expect(parse(frameHead(4, Buffer.alloc(6)), 7)).rejects.toThrow('something else');
+    await expect(parse(headOf(1, Buffer.alloc(6)), 7)).rejects.toThrow('something else');
+    await expect(parse(headOf(4, Buffer.alloc(6)), 7)).rejects.toThrow('something else');
   });
 });

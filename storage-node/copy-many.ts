@@ -5,6 +5,7 @@ import pLimit from 'p-limit';
 import type { FastifyRequest } from '../services/http.ts';
 import { Problem } from '../services/problems.ts';
 import type { CopiedMany, CopyManyOrder } from '../services/protocol.ts';
+import { giveBuffer } from './buffers.ts';
 import { type NodeContext, permit } from './context.ts';
 import { ask, place, SourceFailed } from './copy.ts';
 import type { Device } from './device.ts';
@@ -56,7 +57,7 @@ export async function copyMany(node: NodeContext, request: FastifyRequest): Prom
   }
 }
 
-/** Gives `take` each blob that comes, and waits for it while too many are in memory. Answers with those that did not. */
+/** Gives `take` each blob that comes (its bytes are used again when it is done with them), and waits for it while too many are in memory. Answers with those that did not. */
 async function pullFrom(
   node: NodeContext,
   { url, blobs }: CopyManyOrder['sources'][number],
@@ -72,7 +73,10 @@ async function pullFrom(
       const blob = missing.get(fid);
       if (blob === undefined || bytes === undefined) continue;
       missing.delete(fid);
-      const done: Promise<void> = take(blob, bytes).finally(() => taken.delete(done));
+      const done: Promise<void> = take(blob, bytes).finally(() => {
+        taken.delete(done);
+        giveBuffer(bytes);
+      });
       taken.add(done);
       if (taken.size >= 2 * WRITES) await Promise.race(taken);
     }

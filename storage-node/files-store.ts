@@ -192,11 +192,10 @@ export class FilesStore implements BlobStore {
     return true;
   }
 
-  async readWhole(fid: number, size: number): Promise<Buffer | undefined> {
+  async readWhole(fid: number, size: number, buffer = Buffer.allocUnsafeSlow(size + 1)) {
     const fd = await openAsync(join(this.#root, blobPath(fid)), 'r');
     try {
       // One byte more than expected shows a file that is too long, without asking for its size.
-      const buffer = Buffer.allocUnsafeSlow(size + 1);
       const { bytesRead } = await readAsync(fd, buffer, 0, size + 1, 0);
       return bytesRead === size ? buffer.subarray(0, size) : undefined;
     } finally {

@@ -1,7 +1,8 @@
 // Many small blobs in one body: for each a head of 16 bytes (fid and size, both 64 bits, big-endian), then its bytes.
 // A size of all ones says that the blob cannot be read here. It costs a fraction of a request for each.
+import { takeBuffer } from './buffers.ts';
 
-const HEAD = 16;
+export const HEAD = 16;
 const UNREADABLE = 0xffff_ffff_ffff_ffffn;
 
 export interface Frame {
@@ -10,16 +11,14 @@ export interface Frame {
   bytes: Buffer | undefined;
 }
 
-/** The head that goes before `bytes`. */
-export function frameHead(fid: number, bytes: Buffer | undefined): Buffer {
-  const head = Buffer.allocUnsafe(HEAD);
-  head.writeBigUInt64BE(BigInt(fid), 0);
-  head.writeBigUInt64BE(bytes === undefined ? UNREADABLE : BigInt(bytes.length), 8);
-  return head;
+/** Writes the head of a blob into the first bytes of `frame`. @param size undefined: it cannot be read */
+export function writeHead(frame: Buffer, fid: number, size: number | undefined): void {
+  frame.writeBigUInt64BE(BigInt(fid), 0);
+  frame.writeBigUInt64BE(size === undefined ? UNREADABLE : BigInt(size), 8);
 }
 
 /**
- * Takes a body apart. @param sizeOf the size that a blob must have; undefined if it was not asked for
+ * Takes a body apart. The frames' bytes may be given back (buffers.ts). @param sizeOf the size that a blob must have; undefined if it was not asked for
  * @throws Error if the body is not made so, or ends in the middle
  */
 export async function* framesOf(
@@ -46,7 +45,7 @@ export async function* framesOf(
           continue;
         }
         if (Number(size) !== sizeOf(fid)) throw new Error('it sent something else than was asked for');
-        bytes = Buffer.allocUnsafeSlow(Number(size));
+        bytes = takeBuffer(Number(size));
       } else {
         const part = chunk.copy(bytes, filled, at);
         at += part;

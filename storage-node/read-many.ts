@@ -2,9 +2,10 @@
 // node that stores them does that, and it must do it anyway.
 import { Readable } from 'node:stream';
 import type { FastifyReply, FastifyRequest } from '../services/http.ts';
+import { giveBuffer, takeBuffer } from './buffers.ts';
 import { type NodeContext, permit } from './context.ts';
 import type { Device } from './device.ts';
-import { frameHead } from './frames.ts';
+import { HEAD, writeHead } from './frames.ts';
 
 /** Blobs that are read from the disk at once. */
 const AHEAD = 4;
@@ -16,25 +17,37 @@ const AHEAD = 4;
 export async function readMany(node: NodeContext, request: FastifyRequest, reply: FastifyReply) {
   const { ticket, device } = permit(node, 'read-many', request);
   device.assertReadable();
-  const body = Readable.from(contents(node, device, ticket.blobs), { objectMode: false });
+  const used: Buffer[] = [];
+  // Until then the kernel may still read them. If the connection breaks, nobody knows, and they are left alone.
+  reply.raw.once('finish', () => used.forEach(giveBuffer));
+  const body = Readable.from(frames(node, device, ticket.blobs, used), { objectMode: false });
   return reply.type('application/octet-stream').send(body);
 }
 
-async function* contents(node: NodeContext, device: Device, blobs: readonly [fid: number, size: number][]) {
-  const reads: Promise<Buffer | undefined>[] = [];
-  for (const [i, [fid]] of blobs.entries()) {
-    for (const [ahead, size] of blobs.slice(reads.length, i + AHEAD)) reads.push(read(device, ahead, size));
-    const bytes = await reads[i];
-    yield frameHead(fid, bytes);
-    if (bytes === undefined || bytes.length === 0) continue;
-    node.metrics.bytes.inc({ direction: 'sent' }, bytes.length);
+async function* frames(
+  node: NodeContext,
+  device: Device,
+  blobs: readonly [fid: number, size: number][],
+  used: Buffer[],
+) {
+  const reads: Promise<Buffer>[] = [];
+  for (const i of blobs.keys()) {
+    for (const [fid, size] of blobs.slice(reads.length, i + AHEAD)) {
+      // readWhole wants room for one byte more.
+      const buffer = takeBuffer(HEAD + size + 1);
+      used.push(buffer);
+      reads.push(frame(device, fid, size, buffer));
+    }
+    const bytes = (await reads[i]) as Buffer;
+    node.metrics.bytes.inc({ direction: 'sent' }, bytes.length - HEAD);
     yield bytes;
-    // What was sent need not be kept until the end.
-    reads[i] = Promise.resolve(undefined);
   }
 }
 
-/** Undefined if the blob is not there, has another size, or cannot be read; `attempt` has noted that. */
-async function read(device: Device, fid: number, size: number): Promise<Buffer | undefined> {
-  return await device.attempt('read', fid, () => device.store.readWhole(fid, size)).catch(() => undefined);
+/** The frame of a blob; one without bytes if it is not there, has another size, or cannot be read: `attempt` has noted that. */
+async function frame(device: Device, fid: number, size: number, buffer: Buffer): Promise<Buffer> {
+  const read = () => device.store.readWhole(fid, size, buffer.subarray(HEAD));
+  const bytes = await device.attempt('read', fid, read).catch(() => undefined);
+  writeHead(buffer, fid, bytes?.length);
+  return buffer.subarray(0, HEAD + (bytes?.length ?? 0));
 }

@@ -18,7 +18,7 @@ export const importing: Suite = {
   about:
     `\`cistern import\` of a tree of files of ${SIZE} bytes, ${FILES_A_DIRECTORY} in a directory, and the same again when nothing is new, beside ` +
     '`rsync -a` of the same tree to another directory of this machine, each from the start of its process to its end. Cistern stores two ' +
-    'copies, each fsynced and with its digest verified; rsync writes one, and fsyncs nothing.',
+    'copies, each fsynced and with its digest verified; rsync writes one, and fsyncs nothing. Last, `cistern domain clone` of the domain that holds it.',
   run: async (bench) => {
     const files = bench.quick ? 2_000 : 500_000;
     const rsync = find('rsync');
@@ -60,6 +60,15 @@ async function measure(
       });
     }
   }
+  bench.say('cistern domain clone');
+  const { seconds: cloned } = await runCommand(cluster, 'domain', 'clone', cluster.domain, 'clone');
+  rows.push({
+    pass: 'clone',
+    by: 'cistern domain clone',
+    files,
+    seconds: Math.round(cloned * 100) / 100,
+    'files a second': files / cloned,
+  });
   const [rsyncFirst, importFirst, rsyncAgain, importAgain] = seconds as [number, number, number, number];
   const figures = { 'import-first': rsyncFirst / importFirst, 'import-again': rsyncAgain / importAgain };
   return { rows, skipped: [], figures };

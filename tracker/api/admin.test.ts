@@ -259,11 +259,12 @@ describe('operation', () => {
   it('is summed up by status, with its reasons', async () => {
     await tracker.join('h4', [{ id: 4 }]);
     await tracker.join('h5', [{ id: 5 }]);
+    // That the database is slow may be true of a busy machine.
+    const reasonsOf = ({ reasons }: { reasons: { what: string }[] }) =>
+      reasons.filter(({ what }) => !what.includes('database is slow'));
     const { status, body } = await tracker.call('GET', '/v1/status');
     expect(status).toBe(200);
-    // That the database is slow may be true of a busy machine.
-    const reasons = body.reasons.filter(({ what }: { what: string }) => !what.includes('database is slow'));
-    expect(reasons).toEqual([]);
+    expect(reasonsOf(body)).toEqual([]);
     if (body.reasons.length === 0) expect(body.verdict).toBe('healthy');
     expect(body.cluster).toBe(tracker.state.clusterId);
     expect(body.database.server).toBe(new URL(tracker.database.url).host);
@@ -273,14 +274,14 @@ describe('operation', () => {
     await run(
       `UPDATE heartbeats SET at = now() - interval '1 hour' WHERE host_id = (SELECT id FROM hosts WHERE name = 'h5')`,
     );
-    const later = (await tracker.call('GET', '/v1/status')).body;
-    expect(later.verdict).toBe('degraded');
-    expect(later.reasons).toEqual([
-      {
-        what: 'host h5 is down',
-        next: 'start its storage node; only if its disks are lost: cistern device dead 5',
-      },
-    ]);
+    // After the tracker itself could not read for long, hosts count as up until they had the time for a heartbeat.
+    const later = async () => (await tracker.call('GET', '/v1/status')).body;
+    const down = {
+      what: 'host h5 is down',
+      next: 'start its storage node; only if its disks are lost: cistern device dead 5',
+    };
+    await expect.poll(async () => reasonsOf(await later()), { timeout: 60_000 }).toEqual([down]);
+    expect((await later()).verdict).toBe('degraded');
   });
 
   it('lists the trackers that are there', async () => {

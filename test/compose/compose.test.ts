@@ -104,16 +104,15 @@ describe('a network that is cut', () => {
     expect(await client.lost()).toEqual([]);
   });
 
-  it('holds no request for ever when a tracker stands still', async () => {
-    await docker('pause', await stack.id('tracker2'));
+  it('the command asks the other tracker when one stands still', async () => {
+    await docker('pause', await stack.id('tracker1'));
     try {
-      // The other tracker answers at once; the gateway asks both in turn, so a request may meet the one that hangs.
-      const direct = await stack.cistern('status').catch((error: Error) => error.message);
-      expect(direct).toContain('tracker');
+      // It is named first. Whether all is well meanwhile is another question, to which the answer is a verdict.
+      expect(await status()).toContain('verdict\t');
     } finally {
-      await docker('unpause', await stack.id('tracker2'));
+      await docker('unpause', await stack.id('tracker1'));
     }
-    await stack.healthy('tracker2');
+    await stack.healthy('tracker1');
     expect(await client.lost()).toEqual([]);
   });
 

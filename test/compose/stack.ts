@@ -29,7 +29,10 @@ export class Stack {
     });
     await run('ops/containers/secrets.sh', [this.secrets]);
     await this.compose('up', '--build', '--detach');
-    await this.healthy();
+    await this.healthy().catch(async (error) => {
+      process.stderr.write(await this.logs());
+      throw error;
+    });
   }
 
   async down(): Promise<void> {
@@ -73,7 +76,7 @@ export class Stack {
     for (const service of services.length > 0 ? services : SERVICES) {
       await waitFor(async () => (await this.inspect(service)).State.Health?.Status === 'healthy', {
         what: `${service} to be healthy`,
-        timeout: 120_000,
+        timeout: 300_000,
         every: 250,
       });
     }

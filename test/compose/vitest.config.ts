@@ -4,8 +4,8 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/compose/**/*.test.ts'],
-    testTimeout: 180_000,
-    hookTimeout: 420_000,
+    testTimeout: 300_000,
+    hookTimeout: 900_000,
     fileParallelism: false,
     pool: 'forks',
   },

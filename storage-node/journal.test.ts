@@ -173,4 +173,9 @@ describe('the sequence', () => {
     writeFileSync(path, bytes);
     expect((await begin()).sequence.value).toBe(2);
   });
+
+  it('is not begun in an empty directory that stands where its disk was', async () => {
+    await expect(journal.sequence.next()).rejects.toMatchObject({ code: 'ENOENT' });
+    expect([readdirSync(files.path), journal.sequence.value]).toEqual([[], 0]);
+  });
 });

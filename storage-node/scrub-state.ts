@@ -43,9 +43,13 @@ export async function loadScrubState(root: string): Promise<ScrubState> {
   }
 }
 
-/** Saves it in place of the last, not durably: what a power cut takes is only read again. */
+/**
+ * Saves it in place of the last, not durably: what a power cut takes is only read again. It is written where uploads
+ * are, in a directory that an empty place without its disk does not have.
+ * @throws ENOENT then
+ */
 export async function saveScrubState(root: string, state: ScrubState): Promise<void> {
-  const unfinished = join(root, `${FILE}.new`);
+  const unfinished = join(root, 'tmp', `${FILE}.new`);
   await writeFile(unfinished, `${JSON.stringify(state)}\n`, { mode: 0o640 });
   await rename(unfinished, join(root, FILE));
 }

@@ -8,6 +8,9 @@ import { run, type Session, verb } from '../lib/session.ts';
 import type { Device, Status } from '../lib/types.ts';
 import { describeRebalance } from './rebalance.ts';
 
+/** A tracker that stands still accepts connections and says nothing; whoever asks for the status must not wait for it. */
+const ANSWER_WITHIN_MS = 10_000;
+
 export function register(program: Command): void {
   verb(program, 'status', 'say whether the cluster is healthy, and what to do if not', {
     domain: false,
@@ -19,7 +22,12 @@ async function status(session: Session): Promise<number> {
   const { out } = session;
   let found: Status;
   try {
-    found = await session.admin.json<Status>({ method: 'GET', path: '/v1/status', patience: 0 });
+    found = await session.admin.json<Status>({
+      method: 'GET',
+      path: '/v1/status',
+      patience: 0,
+      answerWithin: ANSWER_WITHIN_MS,
+    });
   } catch (error) {
     // Whatever it is: nothing was seen, so nothing may be said of the cluster's health.
     throw failureOf(error, 'cannot see the status').withExit(EXIT.couldNotLook);

@@ -80,6 +80,18 @@ test('a tracker that lost its database is skipped too, for what may be repeated'
   expect(asked).toEqual(['GET', 'PUT', 'POST']);
 });
 
+test('a tracker that stands still is given up in the time that the request allows', async () => {
+  const still = await serve(() => {});
+  const good = await serve((_request, response) => void response.end('{}'));
+  const request = { method: 'GET', path: '/', patience: 0, answerWithin: 200 } as const;
+  expect(await client(still, good).json(request)).toEqual({});
+  const failure = (await client(still)
+    .json(request)
+    .catch((error) => error)) as Failure;
+  expect(failure.exit).toBe(2);
+  expect(failure.line).toMatch(/cannot reach http:.* \(no answer in time\)/);
+});
+
 test('a write whose answer was lost is not sent twice, unless it carries a key against that', async () => {
   let asked = 0;
   const cuts = await serve((request) => {

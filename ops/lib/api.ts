@@ -29,6 +29,8 @@ export interface ApiRequest {
   replayable?: boolean;
   /** Milliseconds to wait for trackers or database that are away; 0: say at once that they are. */
   patience?: number;
+  /** Milliseconds within which one tracker must begin to answer; default: five minutes, for what is long work there. */
+  answerWithin?: number;
 }
 
 export interface Answer {
@@ -130,6 +132,7 @@ export class Api {
         ...request.headers,
       },
       body: request.json === undefined ? (request.body?.() ?? null) : JSON.stringify(request.json),
+      ...(request.answerWithin !== undefined && { headersTimeout: request.answerWithin }),
       ...(this.#signal && { signal: this.#signal }),
     });
     if (statusCode < 300) return { status: statusCode, headers, body };

@@ -5,6 +5,8 @@ import { buffer } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 
 const main = fileURLToPath(new URL('../../ops/main.ts', import.meta.url));
+// As the command itself does it (ops/bin): stripping the types at each start takes longer than most commands do.
+const COMPILE_CACHE = fileURLToPath(new URL('../../node_modules/.cache/node', import.meta.url));
 
 export interface Ran {
   code: number | null;
@@ -27,7 +29,7 @@ export interface RunOptions {
 export async function runCistern(args: string[], options: RunOptions = {}): Promise<Ran> {
   const { PATH = '', HOME = '' } = process.env;
   const child = spawn(process.execPath, [main, ...args], {
-    env: { PATH, HOME, XDG_CONFIG_HOME: '/nonexistent', ...options.env },
+    env: { PATH, HOME, NODE_COMPILE_CACHE: COMPILE_CACHE, XDG_CONFIG_HOME: '/nonexistent', ...options.env },
     cwd: options.cwd,
     stdio: ['pipe', 'pipe', 'pipe'],
   });

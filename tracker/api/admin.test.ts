@@ -248,6 +248,12 @@ describe('hosts and devices', () => {
     expect(await remove()).toMatchObject(problem('state-conflict', 409));
     expect(await tracker.call('DELETE', '/v1/hosts/h3')).toMatchObject(problem('state-conflict', 409));
     await run('DELETE FROM locations WHERE device_id = 3');
+    // Its storage node would bring it back at once, as a new device.
+    expect(await remove()).toMatchObject({
+      status: 409,
+      body: { detail: expect.stringContaining('Host h3 still has the disk of device 3 in use') },
+    });
+    await tracker.join('h3', []);
     expect((await remove()).status).toBe(204);
     expect(await remove()).toMatchObject(problem('not-found', 404));
     expect((await tracker.call('DELETE', '/v1/hosts/h3')).status).toBe(204);

@@ -142,7 +142,7 @@ export function deviceRoutes(server: Server, tracker: Tracker): void {
       schema: {
         tags,
         summary:
-          'Forget a dead device, or one that was drained and is empty, once no replica is on record on it',
+          'Forget a dead device, or one that was drained and is empty, once no replica is on record on it and its disk is not in use',
         params: DevicePath,
         response: {
           204: Type.Null({ description: 'Forgotten' }),
@@ -153,7 +153,8 @@ export function deviceRoutes(server: Server, tracker: Tracker): void {
     async (request, reply) => {
       await authorize(tracker, request, { scope: 'admin' });
       const { id } = request.params;
-      await removeDevice(db, id, async () => (await drainsOf(db)).get(id)?.empty ?? false);
+      const isEmpty = async () => (await drainsOf(db)).get(id)?.empty ?? false;
+      await removeDevice(db, id, isEmpty, config.CISTERN_DOWN_SECONDS);
       await state.refresh();
       return reply.code(204).send(null);
     },

@@ -84,6 +84,14 @@ const holdsReplicas: Statement = {
   name: 'device-holds-replicas',
   text: 'SELECT EXISTS (SELECT FROM locations WHERE device_id = $1) AS held',
 };
+// A disk that is out of service may be gone for good; one that answers would be a new device of this number at once.
+const whoServes: Statement = {
+  name: 'device-who-serves',
+  text: `SELECT h.name FROM devices d JOIN hosts h ON h.id = d.host_id JOIN heartbeats b ON b.host_id = d.host_id,
+      jsonb_array_elements(b.reports) r
+    WHERE d.id = $1 AND b.at >= clock_timestamp() - make_interval(secs => $2)
+      AND r->>'uuid' = d.uuid::text AND r->>'condition' <> 'out'`,
+};
 const deleteDevice: Statement = { name: 'delete-device', text: 'DELETE FROM devices WHERE id = $1' };
 
 export interface DeviceChange {
@@ -148,11 +156,18 @@ export function reviveDevice(db: Database, id: number): Promise<void> {
 }
 
 /**
- * Forgets a device that no replica is on record on any more: a dead one, or one that was drained and is empty.
+ * Forgets a device that no replica is on record on any more: a dead one, or one that was drained and is empty. Not while
+ * its disk is in use: the storage node would register it again, as a new one, and it would get new files.
  * @param isEmpty says of a drained device whether nothing can come any more (replication/drain.ts)
+ * @param downSeconds how old the last heartbeat of its host may be for the host to be up
  * @throws Problem not-found, state-conflict
  */
-export async function removeDevice(db: Database, id: number, isEmpty: () => Promise<boolean>): Promise<void> {
+export async function removeDevice(
+  db: Database,
+  id: number,
+  isEmpty: () => Promise<boolean>,
+  downSeconds: number,
+): Promise<void> {
   const empty = await isEmpty();
   await db.transaction(async (tx) => {
     const [device] = await tx.query<Locked>(lockDevice, [id]);
@@ -169,6 +184,14 @@ export async function removeDevice(db: Database, id: number, isEmpty: () => Prom
       throw new Problem(
         'state-conflict',
         `Replicas are still on record on device ${id}. Run cistern repair, then try again.`,
+      );
+    }
+    const [host] = await tx.query<{ name: string }>(whoServes, [id, downSeconds]);
+    if (host !== undefined) {
+      throw new Problem(
+        'state-conflict',
+        `Host ${host.name} still has the disk of device ${id} in use. Take it out of CISTERN_DEVICES there and restart ` +
+          `that storage node, or stop it; ${downSeconds} seconds after its last heartbeat at the latest, try again.`,
       );
     }
     await tx.query(deleteDevice, [id]);

@@ -1,6 +1,7 @@
 // The inventory sweep: compares what each device says it holds, page by page, with what the database knows, and puts
 // right what neither an upload nor a repair would ever come across: left-overs of uploads, replicas nobody counts, and
 // replicas that are counted but not there.
+import pLimit from 'p-limit';
 import { failPoint } from '../../services/fail-points.ts';
 import type { DeviceState } from '../cluster/state.ts';
 import type { Database, Statement } from '../database/database.ts';
@@ -9,6 +10,8 @@ import { inspect, reportBad } from './findings.ts';
 import type { Parts } from './parts.ts';
 
 const PAGE = 1000;
+/** Replicas that a device reads at once to be adopted: a disk that comes back may hold very many. */
+const READS_AT_ONCE = 8;
 /** Rows and replicas younger than this may still be on their way to each other. */
 const YOUNG_SECONDS = 120;
 
@@ -130,6 +133,7 @@ async function comparePage(
   const [from] = await db.query<{ fid: number }>(sweepFrom);
   const unknown: number[] = [];
   const leftover: number[] = [];
+  const adoptable: Blob[] = [];
   for (const replica of held) {
     const blob = blobs.get(replica.fid);
     const row = located.get(replica.fid);
@@ -142,11 +146,12 @@ async function comparePage(
     } else if (blob.state !== 'live') {
       if (row === undefined) leftover.push(replica.fid);
     } else if (row === undefined) {
-      if (isOlder(parts, device, replica.at, YOUNG_SECONDS)) await adopt(parts, device, blob, signal);
+      if (isOlder(parts, device, replica.at, YOUNG_SECONDS)) adoptable.push(blob);
     } else if (row.state === 'good' && replica.size !== blob.size) {
       await reportBad(parts, replica.fid, device.id, 'corrupt', signal);
     }
   }
+  await pLimit(READS_AT_ONCE).map(adoptable, (blob) => adopt(parts, device, blob, signal));
   if (unknown.length + leftover.length > 0) {
     const removed = await removeUnknown(db, device.id, unknown, leftover);
     failPoint('sweep-given-up');

@@ -71,7 +71,7 @@ export async function createTracker(config: TrackerConfig): Promise<Tracker> {
     tls,
     db,
     state,
-    tokens: new Tokens(db, config.CISTERN_ADMIN_TOKEN, config.CISTERN_STATE_SECONDS * 1000),
+    tokens: new Tokens(db, adminTokensOf(config), config.CISTERN_STATE_SECONDS * 1000),
     fids: new FidAllocator(db, () => state.databaseIdentity),
     namespace: new Namespace(db, state, () => replication.wake(), {
       seconds: config.CISTERN_STALE_READS,
@@ -89,6 +89,10 @@ export async function createTracker(config: TrackerConfig): Promise<Tracker> {
       await db.close();
     },
   };
+}
+
+function adminTokensOf({ CISTERN_ADMIN_TOKEN, CISTERN_ADMIN_TOKEN_PREVIOUS }: TrackerConfig): string[] {
+  return [CISTERN_ADMIN_TOKEN, CISTERN_ADMIN_TOKEN_PREVIOUS].filter((token) => token !== undefined);
 }
 
 async function openDatabase(config: TrackerConfig, log: Logger): Promise<Database> {

@@ -46,6 +46,8 @@ export function createServer(options: ServerOptions) {
     connectionTimeout: 0,
     keepAliveTimeout: 75_000,
     forceCloseConnections: 'idle',
+    // What still comes on a connection that is open when the closing begins is served; then that connection is closed.
+    return503OnClosing: false,
     genReqId: requestId,
     routerOptions: { maxParamLength: 8192 },
     ajv: { customOptions: { removeAdditional: false, coerceTypes: true, allErrors: false } },

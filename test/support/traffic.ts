@@ -37,7 +37,10 @@ export class Traffic {
   /** Waits until so many more requests have succeeded. */
   async more(count = 12): Promise<void> {
     const until = this.done + count;
-    await waitFor(() => this.done >= until || this.failures.length > 0, { what: `${count} more requests` });
+    await waitFor(() => this.done >= until || this.failures.length > 0, {
+      what: `${count} more requests`,
+      timeout: 120_000,
+    });
   }
 
   async stop(): Promise<void> {

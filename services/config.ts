@@ -3,11 +3,12 @@
 import { readFileSync } from 'node:fs';
 import { type Static, type TObject, Type } from 'typebox';
 import { Value } from 'typebox/value';
+import { ConfigError } from './config-error.ts';
 
-/** A setting is missing or wrong. The message is one line, fit to be shown to an operator. */
-export class ConfigError extends Error {
-  override name = 'ConfigError';
-}
+export { ConfigError } from './config-error.ts';
+
+const pemFile = (what: string) =>
+  Type.Optional(Type.String({ minLength: 1, description: `path of a PEM file: ${what}` }));
 
 /** Settings that every service has. Times are in seconds, sizes in bytes. */
 export const commonSettings = {
@@ -31,6 +32,12 @@ export const commonSettings = {
   CISTERN_CLUSTER_KEY_PREVIOUS: Type.Optional(
     Type.String({ minLength: 32, description: 'former cluster key, still accepted while it is rotated out' }),
   ),
+  CISTERN_TLS_CERT_FILE: pemFile(
+    'certificate to listen with, and its chain; it is also our client certificate',
+  ),
+  CISTERN_TLS_KEY_FILE: pemFile('its private key'),
+  CISTERN_TLS_CA_FILE: pemFile('authorities that the other parts are trusted by'),
+  CISTERN_TLS_CLIENT_CA_FILE: pemFile('authorities of which whoever connects must have a certificate'),
 };
 
 /**

@@ -4,10 +4,12 @@ import type { IncomingMessage } from 'node:http';
 import type {} from '@fastify/swagger';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import Fastify, { type FastifyError, type FastifyReply, type FastifyRequest, LogController } from 'fastify';
+import { Gauge } from 'prom-client';
 import type { Logger } from './logging.ts';
 import type { HttpMetrics } from './metrics.ts';
 import { Problem, type ProblemName } from './problems.ts';
 import { SlowClients } from './slow-clients.ts';
+import type { Tls } from './tls.ts';
 
 export type Server = Awaited<ReturnType<typeof createServer>>;
 export type { FastifyReply, FastifyRequest };
@@ -20,6 +22,8 @@ export interface ServerOptions {
   jsonLimit?: number;
   /** Seconds that a body may stand still before the request ends with 408. */
   idleSeconds?: number;
+  /** Listens with its certificate, if it has one. */
+  tls?: Tls;
   /** What `/readyz` asks: undefined when ready, else a sentence that says why not. */
   ready: () => Promise<string | undefined> | string | undefined;
 }
@@ -29,8 +33,11 @@ const LINGER_BYTES = 8 * 1024 * 1024;
 
 /** Makes the server; the caller registers routes and listens. `/healthz`, `/readyz` and `/metrics` are there. */
 export function createServer(options: ServerOptions) {
-  const { log, metrics } = options;
+  const { log, metrics, tls } = options;
+  const https = tls?.listener();
   const server = Fastify({
+    // An https.Server has all that is used of an http.Server; Fastify's types keep them apart.
+    ...(https !== undefined && ({ https } as object)),
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: options.jsonLimit ?? 1024 * 1024,
@@ -39,6 +46,8 @@ export function createServer(options: ServerOptions) {
     connectionTimeout: 0,
     keepAliveTimeout: 75_000,
     forceCloseConnections: 'idle',
+    // What still comes on a connection that is open when the closing begins is served; then that connection is closed.
+    return503OnClosing: false,
     genReqId: requestId,
     routerOptions: { maxParamLength: 8192 },
     ajv: { customOptions: { removeAdditional: false, coerceTypes: true, allErrors: false } },
@@ -59,6 +68,8 @@ export function createServer(options: ServerOptions) {
     },
   }).withTypeProvider<TypeBoxTypeProvider>();
   server.server.headersTimeout = 20_000;
+  measureCertificate(metrics, tls);
+  tls?.watch(server.server);
 
   server.setErrorHandler((error: FastifyError, request, reply) => {
     const problem = asProblem(error);
@@ -82,6 +93,7 @@ export function createServer(options: ServerOptions) {
   server.addHook('onClose', async () => {
     clearInterval(hangUp);
     slow.close();
+    tls?.close();
   });
   // Hooks of every request call back: a promise for each would cost more than what they do.
   server.addHook('onRequest', (request, reply, done) => {
@@ -118,6 +130,17 @@ export function createServer(options: ServerOptions) {
     return metrics.registry.metrics();
   });
   return server;
+}
+
+function measureCertificate({ registry }: HttpMetrics, tls: Tls | undefined): void {
+  new Gauge({
+    name: 'cistern_tls_certificate_expires_seconds',
+    help: 'When the certificate that is listened with ends, seconds since the epoch; 0: there is none',
+    registers: [registry],
+    collect() {
+      this.set((tls?.expires?.getTime() ?? 0) / 1000);
+    },
+  });
 }
 
 /** Answers with a problem, with its headers, as `application/problem+json`. */

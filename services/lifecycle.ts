@@ -7,10 +7,12 @@ export interface Running {
   log: Logger;
   /** Stops accepting, finishes what is in flight, closes everything. Must end by itself. */
   stop(): Promise<void>;
+  /** On SIGHUP: reads files again that may have changed. */
+  reload(): void;
 }
 
 /**
- * Runs a service until SIGTERM or SIGINT, then stops it and exits 0 (1 if stopping took over `graceMs`).
+ * Runs a service until SIGTERM or SIGINT (SIGHUP has it read its files again), then stops it and exits 0 (1 if stopping took over `graceMs`).
  * Settings that are wrong exit 2 with one line on stderr; so does a start that fails otherwise, with 1.
  */
 export async function runService(
@@ -48,6 +50,7 @@ export async function runService(
   };
   process.on('SIGTERM', () => void stop('SIGTERM'));
   process.on('SIGINT', () => void stop('SIGINT'));
+  process.on('SIGHUP', () => running.reload());
   void orphaned.then(() => stop('end of the parent'));
   process.on('uncaughtException', (err) => {
     log.fatal({ err }, 'uncaught exception');

@@ -17,5 +17,5 @@ await runService('storage-node', async () => {
   });
   const node = await startNode(config, log);
   process.stdout.write(`${JSON.stringify({ service: 'storage-node', url: node.url })}\n`);
-  return { log, stop: () => node.stop() };
+  return { log, stop: () => node.stop(), reload: () => node.reload() };
 });

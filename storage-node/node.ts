@@ -10,6 +10,7 @@ import type { Logger } from '../services/logging.ts';
 import { createMetrics } from '../services/metrics.ts';
 import type { ScrubReport } from '../services/protocol.ts';
 import { Keyring } from '../services/tickets.ts';
+import { Tls } from '../services/tls.ts';
 import { BlobCache } from './blob-cache.ts';
 import type { NodeConfig } from './config.ts';
 import type { NodeContext } from './context.ts';
@@ -29,6 +30,8 @@ const CHECKED_TICKETS = 4_096;
 export interface StorageNode {
   /** Where it is reached. */
   url: string;
+  /** Reads the files again that may have changed. */
+  reload(): void;
   /** Stops accepting, finishes what is in flight (bounded), closes everything. */
   stop(): Promise<void>;
 }
@@ -36,6 +39,7 @@ export interface StorageNode {
 /** Starts a node; it listens when this returns, and registers with a tracker as soon as one answers. */
 export async function startNode(config: NodeConfig, log: Logger): Promise<StorageNode> {
   const metrics = createMetrics('storage-node');
+  const tls = new Tls(config, log);
   const cache = new BlobCache(config.CISTERN_CACHE_BYTES);
   const findings = new Findings();
   const node: NodeContext = {
@@ -51,7 +55,7 @@ export async function startNode(config: NodeConfig, log: Logger): Promise<Storag
     agent: new Agent({
       headersTimeout: PEER_STALL_MS,
       bodyTimeout: PEER_STALL_MS,
-      connect: { timeout: 3_000 },
+      connect: tls.connector(3_000),
     }),
   };
   let membership: Membership | undefined;
@@ -69,13 +73,14 @@ export async function startNode(config: NodeConfig, log: Logger): Promise<Storag
   const server = createServer({
     log,
     metrics,
+    tls,
     logRequests: config.CISTERN_LOG_REQUESTS,
     idleSeconds: config.CISTERN_IDLE_SECONDS,
     ready: () => whyNotReady(node, membership),
   });
   addRoutes(server, node);
   await server.listen({ host: config.CISTERN_LISTEN, port: config.CISTERN_PORT });
-  const url = config.CISTERN_URL ?? urlOf(server.server.address() as AddressInfo);
+  const url = config.CISTERN_URL ?? `${tls.scheme}://${addressOf(server.server.address() as AddressInfo)}`;
   membership = new Membership(node, url);
   membership.start();
   startScrubs(node, membership);
@@ -83,6 +88,7 @@ export async function startNode(config: NodeConfig, log: Logger): Promise<Storag
 
   return {
     url,
+    reload: () => tls.reload(),
     async stop() {
       const cut = setTimeout(() => server.server.closeAllConnections(), DRAIN_MS);
       await server.close();
@@ -109,8 +115,8 @@ function startScrubs({ config, log, findings, devices }: NodeContext, membership
   }
 }
 
-function urlOf({ address, family, port }: AddressInfo): string {
-  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
+function addressOf({ address, family, port }: AddressInfo): string {
+  return `${family === 'IPv6' ? `[${address}]` : address}:${port}`;
 }
 
 /** A disk that was copied with its marker file, or is mounted twice. */

@@ -53,6 +53,9 @@ export const trackerSettings = Type.Object({
     minLength: 16,
     description: 'a bearer token that is always accepted, with scope admin',
   }),
+  CISTERN_ADMIN_TOKEN_PREVIOUS: Type.Optional(
+    Type.String({ minLength: 16, description: 'the former one, still accepted while it is rotated out' }),
+  ),
   CISTERN_DOWN_SECONDS: seconds(
     10,
     "a host is observed down after so long without a heartbeat, by the database's clock",

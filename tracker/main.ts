@@ -13,7 +13,7 @@ await runService('tracker', async () => {
   const server = await createTrackerServer(tracker);
   await server.listen({ host: config.CISTERN_LISTEN, port: config.CISTERN_PORT });
   const { port } = server.server.address() as AddressInfo;
-  const url = config.CISTERN_URL ?? ownUrl(config, port);
+  const url = config.CISTERN_URL ?? `${tracker.tls.scheme}://${ownAddress(config, port)}`;
   tracker.presence.start(url);
   tracker.replication.start();
   tracker.backups.start();
@@ -21,6 +21,7 @@ await runService('tracker', async () => {
   tracker.log.info({ url }, 'listening');
   return {
     log: tracker.log,
+    reload: () => tracker.tls.reload(),
     async stop() {
       await server.close();
       await tracker.stop();
@@ -29,8 +30,8 @@ await runService('tracker', async () => {
 });
 
 /** The address that others reach us at, as far as it can be told from the one we listen on. */
-function ownUrl({ CISTERN_LISTEN: listen }: TrackerConfig, port: number): string {
+function ownAddress({ CISTERN_LISTEN: listen }: TrackerConfig, port: number): string {
   const anywhere = listen === '0.0.0.0' || listen === '::';
   const host = anywhere ? hostname() : listen.includes(':') ? `[${listen}]` : listen;
-  return `http://${host}:${port}`;
+  return `${host}:${port}`;
 }

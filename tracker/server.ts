@@ -54,6 +54,7 @@ export async function createTrackerServer(tracker: Tracker): Promise<Server> {
   const server = createServer({
     log,
     metrics,
+    tls: tracker.tls,
     logRequests: config.CISTERN_LOG_REQUESTS,
     idleSeconds: config.CISTERN_IDLE_SECONDS,
     ready: () => whyNotReady(db, state),

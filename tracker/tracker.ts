@@ -3,6 +3,7 @@ import type { Counter } from 'prom-client';
 import { createLogger, type Logger } from '../services/logging.ts';
 import { createMetrics, type HttpMetrics } from '../services/metrics.ts';
 import { Keyring } from '../services/tickets.ts';
+import { Tls } from '../services/tls.ts';
 import { FidAllocator } from './cluster/fids.ts';
 import { watchCluster } from './cluster/gauges.ts';
 import { Presence } from './cluster/presence.ts';
@@ -23,6 +24,7 @@ export interface Tracker {
   log: Logger;
   metrics: HttpMetrics;
   keyring: Keyring;
+  tls: Tls;
   db: Database;
   state: ClusterState;
   tokens: Tokens;
@@ -45,6 +47,7 @@ export interface Tracker {
  */
 export async function createTracker(config: TrackerConfig): Promise<Tracker> {
   const log = createLogger({ level: config.CISTERN_LOG_LEVEL, service: 'tracker' });
+  const tls = new Tls(config, log);
   const db = await openDatabase(config, log);
   const metrics = createMetrics('tracker');
   const keyring = new Keyring(config.CISTERN_CLUSTER_KEY, config.CISTERN_CLUSTER_KEY_PREVIOUS);
@@ -56,7 +59,7 @@ export async function createTracker(config: TrackerConfig): Promise<Tracker> {
   });
   watchCluster(metrics.registry, state);
   const staleReads = watchDatabase(metrics.registry, db);
-  const nodes = new NodeClient(state, keyring);
+  const nodes = new NodeClient(state, keyring, tls);
   const replication = new Replication({ config, log, db, state, nodes, metrics });
   const presence = new Presence(db, log);
   const backups = new BackupSchedule({ config, log, db, state, nodes, metrics });
@@ -65,9 +68,10 @@ export async function createTracker(config: TrackerConfig): Promise<Tracker> {
     log,
     metrics,
     keyring,
+    tls,
     db,
     state,
-    tokens: new Tokens(db, config.CISTERN_ADMIN_TOKEN, config.CISTERN_STATE_SECONDS * 1000),
+    tokens: new Tokens(db, adminTokensOf(config), config.CISTERN_STATE_SECONDS * 1000),
     fids: new FidAllocator(db, () => state.databaseIdentity),
     namespace: new Namespace(db, state, () => replication.wake(), {
       seconds: config.CISTERN_STALE_READS,
@@ -85,6 +89,10 @@ export async function createTracker(config: TrackerConfig): Promise<Tracker> {
       await db.close();
     },
   };
+}
+
+function adminTokensOf({ CISTERN_ADMIN_TOKEN, CISTERN_ADMIN_TOKEN_PREVIOUS }: TrackerConfig): string[] {
+  return [CISTERN_ADMIN_TOKEN, CISTERN_ADMIN_TOKEN_PREVIOUS].filter((token) => token !== undefined);
 }
 
 async function openDatabase(config: TrackerConfig, log: Logger): Promise<Database> {

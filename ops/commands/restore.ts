@@ -8,6 +8,7 @@ import type { Restored } from '../../tracker/recovery/restore.ts';
 import { EXIT, EXIT_HELP, failureOf, usage } from '../lib/failure.ts';
 import { plural } from '../lib/format.ts';
 import { Output } from '../lib/output.ts';
+import { ownTls } from '../lib/tls.ts';
 
 interface Options {
   database?: string;
@@ -56,6 +57,7 @@ async function act(options: Options): Promise<void> {
   const restored = await restore({
     databaseUrl,
     keyring: new Keyring(key),
+    tls: ownTls(),
     nodes: options.node,
     ...(options.file === undefined ? {} : { file: options.file }),
     log: createLogger({ level: 'error', service: 'restore' }),

@@ -6,6 +6,7 @@ import { Agent, type Dispatcher } from 'undici';
 import { encodeKey, validateKey } from '../../services/keys.ts';
 import { Problem, problemFrom } from '../../services/problems.ts';
 import { EXIT, Failure } from './failure.ts';
+import { ownTls } from './tls.ts';
 
 export type Query = Record<string, string | number | boolean | undefined>;
 export type Headers = Record<string, string>;
@@ -47,7 +48,11 @@ export class Api {
   readonly #urls: URL[];
   readonly #token: string | undefined;
   readonly #signal: AbortSignal | undefined;
-  readonly #agent = new Agent({ connect: { timeout: 5_000 }, headersTimeout: 300_000, bodyTimeout: 120_000 });
+  readonly #agent = new Agent({
+    connect: ownTls().connector(5_000),
+    headersTimeout: 300_000,
+    bodyTimeout: 120_000,
+  });
   /** The tracker that answered last; it is asked first. */
   #current = 0;
   #met = false;

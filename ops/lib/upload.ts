@@ -10,6 +10,7 @@ import { problemFrom } from '../../services/problems.ts';
 import type { Receipt } from '../../services/tickets.ts';
 import { type Api, domainPath, filePath, type Headers, idempotent, neverSent } from './api.ts';
 import { EXIT, Failure } from './failure.ts';
+import { ownTls } from './tls.ts';
 import type { FileEntry } from './types.ts';
 
 /** Files above this size go directly to storage nodes. Smaller ones are read whole, so that their digest goes first. */
@@ -29,7 +30,7 @@ export class Uploader {
   readonly #api: Api;
   readonly #domain: string;
   readonly #signal: AbortSignal;
-  readonly #nodes = new Agent({ connect: { timeout: 2_000 }, headersTimeout: 300_000 });
+  readonly #nodes = new Agent({ connect: ownTls().connector(2_000), headersTimeout: 300_000 });
   /** False as soon as a storage node could not be reached from here: then none is tried again. */
   #direct: boolean;
 

@@ -1,4 +1,6 @@
 // The processes of one `cistern up`: which there are, with which settings, and in which order they start and stop.
+import { extname } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { Failure } from '../lib/failure.ts';
 import { freePort, isFree } from './ports.ts';
 import { ensureDatabase, startPostgres } from './postgres.ts';
@@ -14,8 +16,10 @@ export interface ClusterOptions {
   trackers: number;
 }
 
-const TRACKER = new URL('../../tracker/main.ts', import.meta.url).pathname;
-const STORAGE_NODE = new URL('../../storage-node/main.ts', import.meta.url).pathname;
+// In a package all files are compiled: they have the extension that this one has.
+const EXTENSION = extname(import.meta.url);
+const TRACKER = fileURLToPath(new URL(`../../tracker/main${EXTENSION}`, import.meta.url));
+const STORAGE_NODE = fileURLToPath(new URL(`../../storage-node/main${EXTENSION}`, import.meta.url));
 // A crashed supervisor's services get this long to end by themselves.
 const LEFT_OVER_MS = 10_000;
 // A laptop's disk is not filled to the last byte by a demo.

@@ -44,7 +44,7 @@ export class Part {
 
   constructor(name: string, port: number, main: string, root: string, env: Record<string, string>) {
     this.name = name;
-    this.url = `http://127.0.0.1:${port}`;
+    this.url = `${env.CISTERN_TLS_CERT_FILE === undefined ? 'http' : 'https'}://127.0.0.1:${port}`;
     const logFile = join(root, `${name}.log`);
     const all = { CISTERN_CLUSTER_KEY: CLUSTER_KEY, CISTERN_PORT: String(port), ...env };
     this.#options = { name, main: new URL(`../../${main}`, import.meta.url).pathname, env: all, logFile };
@@ -234,7 +234,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
   const trackerParts = ports.slice(0, trackers).map((port, i) => {
     const name = `tracker-${i + 1}`;
     // Its sessions carry its name, so that a test can tell whose they are.
-    const sessions = `${databaseUrl}?application_name=${name}`;
+    const sessions = `${databaseUrl}${databaseUrl.includes('?') ? '&' : '?'}application_name=${name}`;
     const own = { CISTERN_DATABASE_URL: sessions, CISTERN_ADMIN_TOKEN: ADMIN_TOKEN };
     return new Part(name, port, 'tracker/main.ts', root, { ...TRACKER_ENV, ...own, ...env.tracker });
   });
@@ -244,7 +244,8 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
     ports.slice(trackers).map(async (port, i) => {
       const ids = Array.from({ length: devices }, (_, d) => i * devices + d + 1);
       const name = `h${i + 1}`;
-      const own = { ...nodeEnv, CISTERN_URL: await network(name, `http://127.0.0.1:${port}`) };
+      const scheme = env.node?.CISTERN_TLS_CERT_FILE === undefined ? 'http' : 'https';
+      const own = { ...nodeEnv, CISTERN_URL: await network(name, `${scheme}://127.0.0.1:${port}`) };
       return new NodePart(name, port, root, ids, own, options.disks);
     }),
   );

@@ -70,9 +70,10 @@ export class EmbeddedServer {
   }
 
   /** Runs SQL as the superuser, on a connection of its own. */
-  async sql<Row extends object>(text: string, database = 'postgres'): Promise<Row[]> {
+  async sql<Row extends object>(text: string, database = 'postgres', parameters = ''): Promise<Row[]> {
     const url = new URL(this.url);
     url.pathname = `/${database}`;
+    url.search = parameters;
     const client = new pg.Client({ connectionString: url.href });
     client.on('error', () => {});
     await client.connect();

@@ -44,13 +44,14 @@ export function newToken(): { token: string; hash: Buffer } {
 /** Finds what a token permits. A token is remembered for `rememberMs`, so revoking it takes effect by then. */
 export class Tokens {
   readonly #db: Queryable;
-  readonly #adminHash: string;
+  readonly #adminHashes: string[];
   readonly #grants: LRUCache<string, TokenGrant>;
   #generation = 0;
 
-  constructor(db: Queryable, adminToken: string, rememberMs: number) {
+  /** @param adminTokens that are always good: the present one, and the former while it is rotated out */
+  constructor(db: Queryable, adminTokens: string[], rememberMs: number) {
     this.#db = db;
-    this.#adminHash = hashOf(adminToken);
+    this.#adminHashes = adminTokens.map(hashOf);
     const ttl = Math.max(1, Math.round(rememberMs));
     this.#grants = new LRUCache({ max: 10_000, ttl, noDeleteOnStaleGet: true });
   }
@@ -62,7 +63,7 @@ export class Tokens {
    */
   find(token: string): TokenGrant | Promise<TokenGrant | undefined> {
     const key = hashOf(token);
-    if (key === this.#adminHash) return adminGrant;
+    if (this.#adminHashes.includes(key)) return adminGrant;
     return this.#grants.get(key) ?? this.#load(key);
   }
 

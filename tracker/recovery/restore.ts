@@ -8,6 +8,7 @@ import { failPoint } from '../../services/fail-points.ts';
 import type { Logger } from '../../services/logging.ts';
 import type { Backup, DeviceReport } from '../../services/protocol.ts';
 import type { Keyring } from '../../services/tickets.ts';
+import type { Tls } from '../../services/tls.ts';
 import { ClusterState, type DeviceState } from '../cluster/state.ts';
 import { Database } from '../database/database.ts';
 import { NodeClient } from '../transfer/node-client.ts';
@@ -21,6 +22,8 @@ export interface RestoreOptions {
   /** Of an empty database. */
   databaseUrl: string;
   keyring: Keyring;
+  /** How the nodes are connected to. */
+  tls?: Tls;
   /** URLs of storage nodes. Those that the backup knows beside them are asked too. */
   nodes: string[];
   /** A backup in a file, instead of the newest on the devices. */
@@ -56,7 +59,7 @@ interface Found {
 export async function restore(options: RestoreOptions): Promise<Restored> {
   const { databaseUrl, keyring, log, onStep } = options;
   const known = { now: () => Date.now(), devices: () => [], suspect: () => undefined };
-  const nodes = new NodeClient(known, keyring);
+  const nodes = new NodeClient(known, keyring, options.tls);
   const connect = async () => {
     const client = new pg.Client({ connectionString: databaseUrl, application_name: 'cistern-restore' });
     client.on('error', () => undefined);

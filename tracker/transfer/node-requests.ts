@@ -4,6 +4,7 @@ import type { Readable } from 'node:stream';
 import { Agent, type Dispatcher } from 'undici';
 import { Problem, type ProblemName, problemFrom } from '../../services/problems.ts';
 import type { Keyring, Ticket } from '../../services/tickets.ts';
+import { Tls } from '../../services/tls.ts';
 import type { ClusterState, DeviceState } from '../cluster/state.ts';
 
 /** The node could not be reached, did not answer in time, or did not answer as a storage node does. */
@@ -33,15 +34,17 @@ const unwell: ReadonlySet<ProblemName> = new Set(['device-unavailable', 'shuttin
 export class NodeRequests {
   readonly #state: KnownNodes;
   readonly #keyring: Keyring;
-  readonly #agent = new Agent({
-    connect: { timeout: CONNECT_MS },
-    headersTimeout: ANSWER_MS,
-    bodyTimeout: ANSWER_MS,
-  });
+  readonly #agent: Agent;
 
-  constructor(state: KnownNodes, keyring: Keyring) {
+  /** @param tls says which authorities a node's certificate may be of */
+  constructor(state: KnownNodes, keyring: Keyring, tls = new Tls({})) {
     this.#state = state;
     this.#keyring = keyring;
+    this.#agent = new Agent({
+      connect: tls.connector(CONNECT_MS),
+      headersTimeout: ANSWER_MS,
+      bodyTimeout: ANSWER_MS,
+    });
   }
 
   /** The absolute URL at which this ticket is honoured: for redirects, direct uploads and copy orders. */

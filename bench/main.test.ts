@@ -28,6 +28,7 @@ test('a quick run measures every suite and writes its results', { timeout: 900_0
       'node-reads',
       'node-writes',
       'repair',
+      'import',
       'fsck',
       'memory',
     ].map((name) => ({ name })),

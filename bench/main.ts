@@ -12,6 +12,7 @@ import { commits } from './suites/commits.ts';
 import { directories } from './suites/directories.ts';
 import { drupal } from './suites/drupal.ts';
 import { fsck } from './suites/fsck.ts';
+import { importing } from './suites/import.ts';
 import { lookUps } from './suites/look-ups.ts';
 import { memory } from './suites/memory.ts';
 import { nodeReads } from './suites/node-reads.ts';
@@ -27,6 +28,7 @@ const suites: Suite[] = [
   nodeReads,
   nodeWrites,
   repair,
+  importing,
   fsck,
   memory,
   drupal,

@@ -7,9 +7,11 @@ import * as classes from './commands/class.ts';
 import * as cp from './commands/cp.ts';
 import * as device from './commands/device.ts';
 import * as domain from './commands/domain.ts';
+import * as exporting from './commands/export.ts';
 import * as fsck from './commands/fsck.ts';
 import * as get from './commands/get.ts';
 import * as host from './commands/host.ts';
+import * as importing from './commands/import.ts';
 import * as ls from './commands/ls.ts';
 import * as mkdir from './commands/mkdir.ts';
 import * as mv from './commands/mv.ts';
@@ -34,10 +36,13 @@ const { version } = JSON.parse(readFileSync(new URL('../package.json', import.me
 const program = new Command('cistern')
   .description('Replicated file storage for multi-server Drupal sites.')
   .version(version)
+  // `import` and `import mogilefs` have options of the same names: what follows a verb is that verb's.
+  .enablePositionalOptions()
   .addHelpText('after', EXIT_HELP);
 
 program.commandsGroup('Files:');
-for (const { register } of [put, get, cat, ls, stat, rm, mv, cp, mkdir, rmdir, trash]) register(program);
+for (const { register } of [put, get, cat, ls, stat, rm, mv, cp, mkdir, rmdir, trash, importing, exporting])
+  register(program);
 program.commandsGroup('Cluster:');
 for (const { register } of [
   up,

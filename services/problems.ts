@@ -25,6 +25,7 @@ const table = {
   'move-into-itself': [409, 'A directory cannot be moved or copied into itself'],
   'blob-differs': [409, 'The device holds other bytes under this fid'],
   'state-conflict': [409, 'The present state does not allow this'],
+  'other-environment': [409, 'The domain is written by another environment'],
   'upload-void': [409, 'The upload was given up and its fid burned; upload again'],
   'precondition-failed': [412, 'A precondition of the request does not hold'],
   'body-too-large': [413, 'The body is larger than allowed'],

@@ -2,6 +2,7 @@
 import { createServer, type Server } from '../services/http.ts';
 import { requireTokens } from './api/auth.ts';
 import { backupRoutes } from './api/backups.ts';
+import { batchRoutes } from './api/batch.ts';
 import { classRoutes } from './api/classes.ts';
 import { clusterRoutes } from './api/cluster.ts';
 import { copyMoveRoutes } from './api/copy-move.ts';
@@ -19,6 +20,7 @@ import { repairRoutes } from './api/repair.ts';
 import { rewindRoutes } from './api/rewinds.ts';
 import { statRoutes } from './api/stat.ts';
 import { statusRoutes } from './api/status.ts';
+import { summaryRoutes } from './api/summaries.ts';
 import { tokenRoutes } from './api/tokens.ts';
 import { trashRoutes } from './api/trash.ts';
 import { uploadRoutes } from './api/uploads.ts';
@@ -28,10 +30,12 @@ import type { Tracker } from './tracker.ts';
 const routes = [
   fileRoutes,
   multipartRoutes,
+  batchRoutes,
   uploadRoutes,
   directoryRoutes,
   copyMoveRoutes,
   statRoutes,
+  summaryRoutes,
   trashRoutes,
   domainRoutes,
   rewindRoutes,

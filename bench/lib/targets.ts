@@ -57,6 +57,16 @@ export const targets = {
     unit: 'times as fast as `rsync -a`',
     atLeast: 0.8,
   },
+  'import-first': {
+    what: '`cistern import` of 500,000 files of 1 KiB, the first time',
+    unit: 'times as fast as `rsync -a`',
+    atLeast: 1,
+  },
+  'import-again': {
+    what: 'The same again, with nothing to do',
+    unit: 'times as fast as `rsync -a`',
+    atLeast: 1,
+  },
   fsck: { what: '`cistern fsck` of 1,000,000 files with two copies each', unit: 's', atMost: 120 },
   memory: {
     what: 'Memory of the largest tracker or node process, a 4 GiB file going up and down',

@@ -83,7 +83,11 @@ final class Api
      */
     public function authorization(): array
     {
-        return ['Authorization' => 'Bearer ' . $this->options->token];
+        $headers = ['Authorization' => 'Bearer ' . $this->options->token];
+
+        return $this->options->environment === null
+            ? $headers
+            : $headers + ['Cistern-Environment' => $this->options->environment];
     }
 
     /**

@@ -30,6 +30,8 @@ final class ClientOptions
      * @param string|null $tlsCaFile certificates that https:// trackers are checked by; null: the system's
      * @param float $statSeconds how long a look-up may be answered from memory; 0: never
      * @param bool $readOnly every write throws ReadOnlyStore, without asking
+     * @param string|null $environment what this site is: prod, stage, ...; a domain that another environment writes
+     *                                 refuses writes. null: it is not compared
      * @param (\Closure(string, string, array<string, mixed>): void)|null $log is told of fail-overs: level as in PSR-3,
      *                                                                         message, context
      *
@@ -52,6 +54,7 @@ final class ClientOptions
         public readonly float $statSeconds = 5.0,
         public readonly bool $readOnly = false,
         public readonly ?\Closure $log = null,
+        public readonly ?string $environment = null,
     ) {
         $checked = [];
         foreach ($trackers as $tracker) {
@@ -63,6 +66,10 @@ final class ClientOptions
         }
         if ($checked === []) {
             throw new InvalidRequest('No tracker is given: set at least one address.');
+        }
+        if ($environment !== null && preg_match('~^[a-z0-9][a-z0-9._-]{0,62}$~D', $environment) !== 1) {
+            throw new InvalidRequest("The environment '$environment' is not of 1 to 63 lower-case letters, digits, "
+                . 'dots, hyphens and underscores.');
         }
         $this->trackers = $checked;
         $this->prefix = trim($prefix, '/');

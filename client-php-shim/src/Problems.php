@@ -34,7 +34,7 @@ final class Problems
         $detail = \is_string($json['detail'] ?? null) ? $json['detail'] : "The answer was HTTP $response->status.";
         $class = match ($problem) {
             'digest-mismatch', 'replica-corrupt' => Corrupt::class,
-            'insufficient-storage' => ReadOnlyStore::class,
+            'insufficient-storage', 'other-environment' => ReadOnlyStore::class,
             default => self::byStatus($response->status, $problem),
         };
         $id = $response->headers['x-request-id'] ?? null;

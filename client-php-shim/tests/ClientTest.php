@@ -35,6 +35,20 @@ final class ClientTest extends ClusterTestCase
         self::assertNull($client->stat('b'));
     }
 
+    public function testWritesOnlyAsTheEnvironmentThatTheDomainBelongsTo(): void
+    {
+        $this->client(['environment' => 'prod'])->put('file', 'of prod');
+        $stage = $this->client(['environment' => 'stage']);
+        foreach ([1, \PHP_INT_MAX] as $directBytes) {
+            $other = $this->client(['environment' => 'stage', 'directBytes' => $directBytes]);
+            $refused = self::thrown(ReadOnlyStore::class, static fn () => $other->put('file', 'of stage'));
+            self::assertStringContainsString("written by the environment 'prod'", $refused->getMessage());
+        }
+        self::thrown(ReadOnlyStore::class, static fn () => $stage->delete('file'));
+        self::assertSame('of prod', $stage->read('file'));
+        $this->client()->delete('file');
+    }
+
     /**
      * @return iterable<string, array{int, int}>
      */

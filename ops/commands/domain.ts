@@ -1,7 +1,7 @@
 // `cistern domain`: namespaces, usually one for each site.
 import type { Command } from 'commander';
 import { domainPath } from '../lib/api.ts';
-import { EXIT } from '../lib/failure.ts';
+import { EXIT, usage } from '../lib/failure.ts';
 import { formatTime, plural } from '../lib/format.ts';
 import { natural } from '../lib/options.ts';
 import { confirm, run, type Session, verb } from '../lib/session.ts';
@@ -33,7 +33,66 @@ export function register(program: Command): void {
     .option('-r, --recursive', 'with all its files; without it, the domain must be empty')
     .option('--yes', 'do not ask')
     .action(run(remove));
+  verb(
+    domain,
+    'clone',
+    'make another domain with all files of this one, as they are now; no bytes are copied',
+    {
+      domain: false,
+      examples: ['domain clone prod stage', 'domain clone prod stage --trash-days 3'],
+    },
+  )
+    .argument('<from>')
+    .argument('<name>', 'of the new domain')
+    .option('--trash-days <days>', 'how long its versions are kept (default: as in <from>)', natural)
+    .action(run(clone));
+  verb(domain, 'environment', 'show or say which environment of its site writes a domain', {
+    domain: false,
+    examples: [
+      'domain environment example.com               which one it is',
+      'domain environment example.com --set prod    others that name themselves may only read',
+      'domain environment example.com --clear       the next one that names itself',
+    ],
+  })
+    .argument('<name>')
+    .option('--set <environment>', 'the environment that may write')
+    .option('--clear', 'whichever names itself next')
+    .action(run(environment));
   rewind.register(domain);
+}
+
+async function clone(
+  session: Session,
+  from: string,
+  name: string,
+  options: { trashDays?: number },
+): Promise<undefined> {
+  const made = await session.admin.json<Domain & { files: number; directories: number }>({
+    method: 'POST',
+    path: `${domainPath(from)}/clone`,
+    json: { name, ...trash(options) },
+  });
+  await session.out.item(
+    made,
+    () =>
+      `domain '${name}': ${plural(made.files, 'file')} in ${plural(made.directories, 'directory', 'directories')}, as in '${from}'`,
+  );
+}
+
+async function environment(
+  session: Session,
+  name: string,
+  { set, clear }: { set?: string; clear?: boolean },
+): Promise<undefined> {
+  if (set !== undefined && clear) throw usage('--set and --clear say two things', 'give one of them');
+  const change = { method: 'PATCH', json: { environment: set ?? null }, repeatable: true } as const;
+  const how = set !== undefined || clear ? change : ({ method: 'GET' } as const);
+  const shown = await session.admin.json<Domain>({ ...how, path: domainPath(name) });
+  await session.out.item(shown, () =>
+    shown.environment === null
+      ? `domain '${name}' is written by whichever environment names itself first`
+      : `domain '${name}' is written by the environment '${shown.environment}'`,
+  );
 }
 
 async function list(session: Session): Promise<undefined> {
@@ -41,6 +100,7 @@ async function list(session: Session): Promise<undefined> {
   await session.out.list(domains, [
     { head: 'trash days', right: true, cell: (d) => String(d.trashDays) },
     { head: 'created', cell: (d) => (session.out.terminal ? formatTime(d.created) : d.created) },
+    { head: 'environment', cell: (d) => d.environment ?? '-' },
     { head: 'name', cell: (d) => d.name },
   ]);
 }

@@ -48,6 +48,8 @@ export class Api {
   readonly #urls: URL[];
   readonly #token: string | undefined;
   readonly #signal: AbortSignal | undefined;
+  /** Sent along: a domain may be another environment's to write. */
+  readonly #environment: string | undefined;
   readonly #agent = new Agent({
     connect: ownTls().connector(5_000),
     headersTimeout: 300_000,
@@ -57,7 +59,8 @@ export class Api {
   #current = 0;
   #met = false;
 
-  constructor(urls: URL[], token?: string, signal?: AbortSignal) {
+  constructor(urls: URL[], token?: string, signal?: AbortSignal, environment?: string) {
+    this.#environment = environment;
     this.#urls = urls;
     this.#token = token;
     this.#signal = signal;
@@ -133,6 +136,7 @@ export class Api {
       method: request.method,
       headers: {
         ...(this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` }),
+        ...(this.#environment === undefined ? {} : { 'cistern-environment': this.#environment }),
         ...(request.json === undefined ? {} : { 'content-type': 'application/json' }),
         ...request.headers,
       },

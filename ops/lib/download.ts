@@ -57,7 +57,7 @@ export async function downloadTo(
   key: string,
   path: string,
   signal: AbortSignal,
-  options: { mtime?: Date; onBytes: (count: number) => void },
+  options: { mtime?: Date; mode?: number; onBytes: (count: number) => void },
 ): Promise<void> {
   await refuseSpecial(path);
   const temporary = join(dirname(path), `.cistern-${randomBytes(6).toString('hex')}.part`);
@@ -72,6 +72,7 @@ export async function downloadTo(
       },
       createWriteStream(temporary, { flags: 'wx' }),
     );
+    if (options.mode !== undefined) await fs.chmod(temporary, options.mode);
     if (options.mtime) await fs.utimes(temporary, options.mtime, options.mtime);
     await fs.rename(temporary, path);
   } catch (error) {

@@ -35,6 +35,7 @@ export function verb(
     .optionsGroup('Which cluster (see also: CISTERN_URL, CISTERN_DOMAIN, CISTERN_TOKEN, docs/cli.md):')
     .option('--url <urls>', 'trackers, separated by commas; the next is asked when one is away')
     .option('--token <token>', 'access token')
+    .option('--environment <name>', 'environment of the site that writes: prod, stage (CISTERN_ENVIRONMENT)')
     .option('--profile <name>', "profile in the configuration file (default: 'default')")
     .option(
       '--config <path>',
@@ -62,7 +63,7 @@ export function run<A extends unknown[]>(work: Work<A>): (...args: unknown[]) =>
     const onSignal = () => interrupt.abort();
     process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
     const { signal } = interrupt;
-    const api = new Api(target.urls, target.token, signal);
+    const api = new Api(target.urls, target.token, signal, target.environment);
     const admin = new Api(target.urls, target.adminToken, signal);
     const out = new Output(options.json ?? false);
     try {

@@ -101,7 +101,7 @@ test('a profile that was asked for and is missing, or malformed, is refused with
   );
   writeProfiles({ profiles: { default: { uri: 'http://p:1' } } });
   expect(refusal(() => target({})).line).toMatch(
-    /profiles\.default has unknown fields: uri; it may have: url, domain, token$/,
+    /profiles\.default has unknown fields: uri; it may have: url, domain, token, environment$/,
   );
   writeProfiles({ profiles: { default: { url: 7 } } });
   expect(refusal(() => target({})).line).toMatch(/profiles\.default\.url is not a text$/);

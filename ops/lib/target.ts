@@ -9,6 +9,7 @@ export interface TargetFlags {
   url?: string;
   domain?: string;
   token?: string;
+  environment?: string;
   profile?: string;
   config?: string;
 }
@@ -20,9 +21,11 @@ export interface Target {
   token?: string;
   /** For administration: the token, or the admin token of the running `cistern up`. */
   adminToken?: string;
+  /** The environment of the site that this is (docs/moving.md). */
+  environment?: string;
 }
 
-type Profile = Partial<Record<'url' | 'domain' | 'token', string>>;
+type Profile = Partial<Record<'url' | 'domain' | 'token' | 'environment', string>>;
 
 /** The part of `.cistern/up.json` that finding it needs. */
 interface RunningUp {
@@ -47,6 +50,7 @@ export function resolveTarget(
     url: flags.url || env.CISTERN_URL || profile.url,
     domain: flags.domain || env.CISTERN_DOMAIN || profile.domain,
     token: flags.token || env.CISTERN_TOKEN || profile.token,
+    environment: flags.environment || env.CISTERN_ENVIRONMENT || profile.environment,
   };
   if (given.url) {
     // The secrets of a running `cistern up` go to its own tracker and to no other.
@@ -64,6 +68,7 @@ export function resolveTarget(
     domain: given.domain ?? up.domain,
     token: given.token ?? up.token,
     adminToken: given.token ?? up.adminToken,
+    environment: given.environment,
   });
 }
 
@@ -72,9 +77,16 @@ function compact(found: {
   domain?: string | undefined;
   token?: string | undefined;
   adminToken?: string | undefined;
+  environment?: string | undefined;
 }): Target {
-  const { urls, domain, token, adminToken } = found;
-  return { urls, ...(domain && { domain }), ...(token && { token }), ...(adminToken && { adminToken }) };
+  const { urls, domain, token, adminToken, environment } = found;
+  return {
+    urls,
+    ...(domain && { domain }),
+    ...(token && { token }),
+    ...(adminToken && { adminToken }),
+    ...(environment && { environment }),
+  };
 }
 
 /** 'http://a:7500,http://b:7500' -> URLs. */
@@ -142,7 +154,7 @@ function readJson(path: string): unknown {
 
 // By hand: to load the library that validates elsewhere takes as long as all the rest of a command.
 function profileOf(value: unknown, where: string): Profile {
-  const fields = fieldsOf(value, ['url', 'domain', 'token'], where);
+  const fields = fieldsOf(value, ['url', 'domain', 'token', 'environment'], where);
   for (const [name, field] of Object.entries(fields)) {
     if (typeof field !== 'string') throw usage(`${where}.${name} is not a text`);
   }

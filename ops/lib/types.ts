@@ -30,6 +30,8 @@ export interface TrashedVersion extends Omit<FileEntry, 'kind' | 'sha256'> {
 export interface Domain {
   name: string;
   trashDays: number;
+  /** The environment that writes it; null: none has named itself yet. */
+  environment: string | null;
   created: string;
 }
 

@@ -10,6 +10,7 @@ import { problemFrom } from '../../services/problems.ts';
 import type { Receipt } from '../../services/tickets.ts';
 import { type Api, domainPath, filePath, type Headers, idempotent, neverSent } from './api.ts';
 import { EXIT, Failure } from './failure.ts';
+import type { Pace } from './pace.ts';
 import { ownTls } from './tls.ts';
 import type { FileEntry } from './types.ts';
 
@@ -22,6 +23,16 @@ export interface UploadOptions {
   mtime?: Date;
   /** Only if the key is free. */
   exclusive?: boolean;
+  /** Only if the key holds the version with this SHA-256. */
+  replaces?: string;
+  /** Kept with the file. */
+  meta?: Record<string, unknown>;
+  /** Into the trash, as a former version of the key. */
+  past?: boolean;
+  /** Called after each piece was read and before it is sent: nothing is stored if it throws. */
+  verify?: () => void;
+  /** Called before bytes are sent on. */
+  pace?: Pace;
 }
 
 type OnBytes = (count: number) => void;
@@ -60,13 +71,13 @@ export class Uploader {
       counted += count;
       onBytes(count);
     };
-    if (this.#direct) {
+    if (this.#direct && !options.past) {
       const entry = await this.#directly(path, size, key, options, counting);
       if (entry !== undefined) return entry;
       onBytes(-counted);
       counted = 0;
     }
-    const headers = { ...idempotent(), 'content-length': String(size) };
+    const headers = { ...(options.past ? {} : idempotent()), 'content-length': String(size) };
     const open = () => {
       onBytes(-counted);
       counted = 0;
@@ -116,7 +127,7 @@ export class Uploader {
       headers: { ...headersOf(options), ...headers },
       body: () => {
         digest = createHash('sha256');
-        return hashed(open(), digest, onBytes);
+        return hashed(open(), digest, onBytes, options);
       },
       replayable,
     });
@@ -139,15 +150,20 @@ export class Uploader {
       repeatable: true,
     });
     const digest = createHash('sha256');
-    const receipt = await this.#send(opened.url, path, size, digest, onBytes);
+    const receipt = await this.#send(opened.url, path, size, digest, onBytes, options);
     if (receipt === undefined) return undefined;
     if (receipt.sha256 !== digest.digest('hex')) throw differs('The storage node received');
-    const { contentType, mtime, exclusive } = options;
+    const { contentType, mtime, meta, exclusive, replaces } = options;
     return this.#api.json<FileEntry>({
       method: 'POST',
       path: `${uploads}/${opened.fid}/commit`,
-      headers: exclusive ? { 'if-none-match': '*' } : {},
-      json: { receipt, ...(contentType && { contentType }), ...(mtime && { mtime: mtime.toISOString() }) },
+      headers: conditionOf({ ...(exclusive && { exclusive }), ...(replaces && { replaces }) }),
+      json: {
+        receipt,
+        ...(contentType && { contentType }),
+        ...(mtime && { mtime: mtime.toISOString() }),
+        ...(meta && { meta }),
+      },
       // The fid is the ledger: a commit that is repeated gets the first answer.
       repeatable: true,
     });
@@ -159,8 +175,18 @@ export class Uploader {
     size: number,
     digest: Hash,
     onBytes: OnBytes,
+    options: UploadOptions,
   ): Promise<Receipt | undefined> {
     const { origin, pathname, search } = new URL(url);
+    let refused: unknown;
+    const verify = () => {
+      try {
+        options.verify?.();
+      } catch (error) {
+        refused = error;
+        throw error;
+      }
+    };
     const source = createReadStream(path, { end: size - 1, highWaterMark: 256 * 1024 });
     try {
       const { statusCode, body } = await this.#nodes.request({
@@ -168,12 +194,13 @@ export class Uploader {
         path: pathname + search,
         method: 'PUT',
         headers: { 'content-length': String(size) },
-        body: hashed(source, digest, onBytes),
+        body: hashed(source, digest, onBytes, { ...options, verify }),
         signal: this.#signal,
       });
       const answer: unknown = JSON.parse(await body.text());
       return statusCode < 300 && problemFrom(answer) === undefined ? (answer as Receipt) : undefined;
     } catch (error) {
+      if (refused !== undefined) throw refused;
       if (this.#signal.aborted || source.errored) throw source.errored ?? error;
       if (neverSent(error as Error)) this.#direct = false;
       return undefined;
@@ -187,23 +214,47 @@ export class Uploader {
   }
 }
 
-function headersOf({ class: className, contentType, mtime, exclusive }: UploadOptions): Headers {
+function conditionOf({ exclusive, replaces }: Pick<UploadOptions, 'exclusive' | 'replaces'>): Headers {
+  return { ...(exclusive && { 'if-none-match': '*' }), ...(replaces && { 'if-match': `"${replaces}"` }) };
+}
+
+function headersOf(options: UploadOptions): Headers {
+  const { class: className, contentType, mtime, meta, past } = options;
   return {
     // Without one the tracker derives it from the key.
     ...(contentType && { 'content-type': contentType }),
     ...(className && { 'cistern-class': className }),
     ...(mtime && { 'cistern-mtime': mtime.toISOString() }),
-    ...(exclusive && { 'if-none-match': '*' }),
+    // Header fields are Latin-1: what is beyond ASCII goes as JSON's own escapes.
+    ...(meta && { 'cistern-meta': JSON.stringify(meta).replace(/[^ -~]/g, escaped) }),
+    ...(past && { 'cistern-version': 'past' }),
+    ...conditionOf(options),
   };
 }
 
+function escaped(unit: string): string {
+  return `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`;
+}
+
 /** Passes a stream on, hashing and counting it. Its errors reach the reader. */
-function hashed(source: Readable, digest: Hash, onBytes: OnBytes): Readable {
+function hashed(
+  source: Readable,
+  digest: Hash,
+  onBytes: OnBytes,
+  { verify, pace }: Pick<UploadOptions, 'verify' | 'pace'>,
+): Readable {
   const tap = new Transform({
     transform(chunk: Buffer, _encoding, done) {
       digest.update(chunk);
       onBytes(chunk.length);
-      done(null, chunk);
+      try {
+        // Before the last byte may have gone: the other side takes a body of its announced length for whole.
+        verify?.();
+      } catch (error) {
+        return done(error as Error);
+      }
+      if (pace === undefined) return done(null, chunk);
+      pace(chunk.length).then(() => done(null, chunk), done);
     },
     destroy(error, done) {
       source.destroy();

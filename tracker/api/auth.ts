@@ -2,7 +2,9 @@
 // the same 403 for every other, whether it exists or not. Routes then ask for the scope and the keys they need.
 
 import type { FastifyRequest, Server } from '../../services/http.ts';
+import { NAME_PATTERN } from '../../services/keys.ts';
 import { Problem } from '../../services/problems.ts';
+import { claimEnvironment } from '../cluster/domains.ts';
 import type { DomainState } from '../cluster/state.ts';
 import type { Scope, TokenGrant } from '../cluster/tokens.ts';
 import { isUnavailable } from '../database/database.ts';
@@ -58,14 +60,46 @@ export interface Need {
 }
 
 /**
- * Checks that the request's token permits this. Scope admin includes read and write.
- * @throws Problem not-authenticated (401), not-permitted (403)
+ * Checks that the request's token permits this, and that its environment may write here. Scope admin includes read and
+ * write.
+ * @throws Problem not-authenticated (401), not-permitted (403), other-environment (409)
  */
-export async function authorize(
-  _tracker: Tracker,
-  { grant }: FastifyRequest,
-  { scope, domain, keys }: Need,
-): Promise<TokenGrant> {
+export async function authorize(tracker: Tracker, request: FastifyRequest, need: Need): Promise<TokenGrant> {
+  const grant = permit(request, need);
+  if (need.scope === 'write' && need.domain !== undefined) {
+    const environment = request.headers['cistern-environment'];
+    if (environment !== undefined) await admitEnvironment(tracker, need.domain, String(environment));
+  }
+  return grant;
+}
+
+/** Lets the environment that a domain is written by go on; the first that names itself becomes it. */
+async function admitEnvironment(
+  { db, state }: Tracker,
+  domain: DomainState,
+  environment: string,
+): Promise<void> {
+  if (domain.environment === environment) return;
+  if (!new RegExp(NAME_PATTERN).test(environment)) {
+    throw new Problem(
+      'invalid-request',
+      'Cistern-Environment must be 1 to 63 lower-case letters, digits, dots, hyphens or underscores.',
+    );
+  }
+  // What this tracker knows may be a moment old.
+  const recorded = await claimEnvironment(db, domain, environment);
+  if (recorded === environment) {
+    await state.refresh();
+    return;
+  }
+  throw new Problem(
+    'other-environment',
+    `The domain '${domain.name}' is written by the environment '${recorded}', and this client is '${environment}', so it may only read. ` +
+      `If that is wrong: cistern domain environment ${domain.name} --set ${environment}.`,
+  );
+}
+
+function permit({ grant }: FastifyRequest, { scope, domain, keys }: Need): TokenGrant {
   if (grant === undefined) throw unauthenticated('A token is required here.');
   if (!grant.scopes.includes(scope) && !grant.scopes.includes('admin')) {
     throw new Problem('not-permitted', `The token lacks the scope '${scope}'.`);

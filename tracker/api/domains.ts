@@ -2,8 +2,9 @@
 import { Type } from 'typebox';
 import type { Server } from '../../services/http.ts';
 import { NAME_PATTERN } from '../../services/keys.ts';
-import { createDomain, dropDomain, setTrashDays } from '../cluster/domains.ts';
+import { createDomain, dropDomain, setEnvironment, setTrashDays } from '../cluster/domains.ts';
 import type { DomainState } from '../cluster/state.ts';
+import { cloneDomain } from '../namespace/clone.ts';
 import type { Tracker } from '../tracker.ts';
 import { authorize } from './auth.ts';
 import { problems } from './openapi.ts';
@@ -14,8 +15,16 @@ const TrashDays = Type.Integer({
   maximum: 36_500,
   description: 'how long deleted and replaced versions are kept; 0: not at all',
 });
+const Environment = Type.Union([Type.String({ pattern: NAME_PATTERN }), Type.Null()], {
+  description: 'the environment that writes it (Cistern-Environment); null: the first that names itself',
+});
 const Domain = Type.Object(
-  { name: Type.String(), trashDays: TrashDays, created: Type.String({ format: 'date-time' }) },
+  {
+    name: Type.String(),
+    trashDays: TrashDays,
+    environment: Environment,
+    created: Type.String({ format: 'date-time' }),
+  },
   strict,
 );
 const DomainPath = Type.Object({ domain: Type.String() }, strict);
@@ -23,6 +32,7 @@ const tags = ['administration'];
 
 export function domainRoutes(server: Server, tracker: Tracker): void {
   const { state, db } = tracker;
+  cloneRoute(server, tracker);
 
   server.get(
     '/v1/domains',
@@ -87,15 +97,19 @@ export function domainRoutes(server: Server, tracker: Tracker): void {
         tags,
         summary: 'Change a domain',
         params: DomainPath,
-        body: Type.Object({ trashDays: Type.Optional(TrashDays) }, strict),
+        body: Type.Object(
+          { trashDays: Type.Optional(TrashDays), environment: Type.Optional(Environment) },
+          strict,
+        ),
         response: { 200: Domain, ...problems('invalid-request', 'domain-not-found') },
       },
     },
     async (request) => {
       const domain = await state.domain(request.params.domain);
       await authorize(tracker, request, { scope: 'admin', domain });
-      const { trashDays } = request.body;
+      const { trashDays, environment } = request.body;
       if (trashDays !== undefined) await setTrashDays(db, domain, trashDays);
+      if (environment !== undefined) await setEnvironment(db, domain, environment);
       await state.refresh();
       return shown(await state.domain(domain.name));
     },
@@ -127,6 +141,41 @@ export function domainRoutes(server: Server, tracker: Tracker): void {
   );
 }
 
-function shown({ name, trashDays, created }: DomainState) {
-  return { name, trashDays, created: created.toISOString() };
+function cloneRoute(server: Server, tracker: Tracker): void {
+  const { state, db } = tracker;
+  server.post(
+    '/v1/domains/:domain/clone',
+    {
+      schema: {
+        tags,
+        summary:
+          'Make another domain with all directories, files and classes of this one; no bytes are copied',
+        params: DomainPath,
+        body: Type.Object(
+          { name: Type.String({ pattern: NAME_PATTERN }), trashDays: Type.Optional(TrashDays) },
+          strict,
+        ),
+        response: {
+          201: Type.Object(
+            { ...Domain.properties, files: Type.Integer(), directories: Type.Integer() },
+            strict,
+          ),
+          ...problems('invalid-request', 'domain-not-found', 'already-exists'),
+        },
+      },
+    },
+    async (request, reply) => {
+      const source = await state.domain(request.params.domain);
+      await authorize(tracker, request, { scope: 'admin' });
+      const { name, trashDays = source.trashDays } = request.body;
+      const cloned = await cloneDomain(db, source, name, trashDays);
+      await state.refresh();
+      reply.code(201).header('location', `/v1/domains/${name}`);
+      return { ...shown(await state.domain(name)), ...cloned };
+    },
+  );
+}
+
+function shown({ name, trashDays, environment, created }: DomainState) {
+  return { name, trashDays, environment, created: created.toISOString() };
 }

@@ -72,7 +72,16 @@ export function validMeta(meta: unknown): Meta {
 }
 
 /** The class, time and meta in `Cistern-Class`, `Cistern-Mtime` and `Cistern-Meta`. @throws Problem invalid-request */
-export function fileFields({ headers }: FastifyRequest): { class?: string; mtime?: Date; meta?: Meta } {
+export function fileFields({ headers }: FastifyRequest): {
+  class?: string;
+  mtime?: Date;
+  meta?: Meta;
+  past?: true;
+} {
+  const version = headers['cistern-version'];
+  if (version !== undefined && version !== 'past') {
+    throw new Problem('invalid-request', "Cistern-Version can only be 'past'.");
+  }
   const className = headers['cistern-class']?.toString();
   const mtime = headers['cistern-mtime']?.toString();
   const meta = headers['cistern-meta']?.toString();
@@ -80,6 +89,7 @@ export function fileFields({ headers }: FastifyRequest): { class?: string; mtime
     ...(className === undefined ? {} : { class: className }),
     ...(mtime === undefined ? {} : { mtime: parseMtime(mtime) }),
     ...(meta === undefined ? {} : { meta: parseMeta(meta) }),
+    ...(version === undefined ? {} : { past: true }),
   };
 }
 

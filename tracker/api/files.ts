@@ -26,7 +26,7 @@ import {
 } from './file-fields.ts';
 import { idempotencyOf } from './idempotency.ts';
 import { FILE_URL, keyOf } from './keys.ts';
-import { answerFor, nameUploads, sendEntry } from './naming.ts';
+import { answerFor, keepOrDiscard, nameUploads, sendEntry } from './naming.ts';
 import { problems } from './openapi.ts';
 import { FileEntry, FileHeaders, KeyPath, Meta, strict, WriteHeaders } from './schemas.ts';
 
@@ -261,6 +261,16 @@ async function storeFile(
     ...(meta === undefined ? {} : { meta }),
     ...(precondition === undefined ? {} : { precondition }),
   };
+  if (fields.past) {
+    if (precondition !== undefined || idempotency !== undefined) {
+      throw new Problem(
+        'invalid-request',
+        'Cistern-Version: past takes no precondition and no Idempotency-Key.',
+      );
+    }
+    const entry = await keepOrDiscard(tracker, upload, stored);
+    return sendEntry(reply, domain, { status: 200, body: entry });
+  }
   const how = { idempotency, answer: answerFor };
   return sendEntry(reply, domain, await nameUploads(tracker, domain, [upload], [stored], how));
 }

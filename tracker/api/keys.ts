@@ -8,7 +8,7 @@ import { decodeDirectory, decodeKey } from '../../services/keys.ts';
 /** The route of a file. */
 export const FILE_URL = '/v1/domains/:domain/files/*';
 
-type Resource = 'files' | 'directories';
+type Resource = 'files' | 'directories' | 'summaries';
 
 /** The key in `/v1/domains/{domain}/{resource}/{key}`. @throws Problem invalid-key */
 export function keyOf(request: FastifyRequest, resource: Resource): string {

@@ -140,7 +140,8 @@ async function storeAll(
 
 /** What the request's headers say of each of its files. */
 function uploadTemplate(request: FastifyRequest) {
-  const { class: className, ...fields } = fileFields(request);
+  const { class: className, past, ...fields } = fileFields(request);
+  if (past) throw new Problem('invalid-request', 'Cistern-Version: past is for PUT and for batches.');
   const precondition = parsePrecondition(request.headers);
   if (precondition?.ifMatch !== undefined) {
     throw new Problem('invalid-request', 'If-Match cannot speak of several files. Use PUT.');

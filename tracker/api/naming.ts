@@ -36,6 +36,16 @@ export async function nameUploads(
   }
 }
 
+/** Puts a stored upload into the trash as a former version of its key, or discards it. @throws Problem as keepPast */
+export async function keepOrDiscard(tracker: Tracker, upload: Upload, stored: Stored): Promise<FileEntry> {
+  try {
+    return await tracker.namespace.keepPast(upload);
+  } catch (error) {
+    await discard(tracker, [stored]);
+    throw error;
+  }
+}
+
 /** The answer about one file: 201 if it is new, else 200. */
 export function answerFor([only]: Committed[]): Answer {
   return { status: only?.created ? 201 : 200, body: only?.entry };

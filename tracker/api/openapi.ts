@@ -36,7 +36,7 @@ export async function describeApi(server: Server): Promise<void> {
     // The rest of the path is the key, with its slashes.
     transform: ({ schema, url }) => ({
       schema,
-      url: url.replace(/\/files\/\*$/, '/files/:key').replace(/\/directories\/\*$/, '/directories/:path'),
+      url: url.replace(/\/files\/\*$/, '/files/:key').replace(/\/(directories|summaries)\/\*$/, '/$1/:path'),
     }),
   });
   await server.register(swaggerUi, { routePrefix: '/docs' });

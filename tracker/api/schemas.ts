@@ -74,6 +74,11 @@ export const FileHeaders = Type.Object(
     'cistern-mtime': Type.Optional(
       Type.String({ description: 'modification time (ISO 8601 with a zone), instead of now' }),
     ),
+    'cistern-version': Type.Optional(
+      Type.String({
+        description: "'past': into the trash, as a former version of the key, which stays as it is",
+      }),
+    ),
     'cistern-meta': Type.Optional(Type.String({ description: 'JSON object of up to 2,048 bytes' })),
   },
   { additionalProperties: true },

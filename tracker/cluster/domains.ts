@@ -34,6 +34,43 @@ export async function setTrashDays(db: Queryable, domain: DomainState, trashDays
   if ((await db.count(updateTrashDays, [domain.id, trashDays])) === 0) throw gone(domain);
 }
 
+const updateEnvironment: Statement = {
+  name: 'update-environment',
+  text: 'UPDATE domains SET environment = $2 WHERE id = $1 AND dropped IS NULL',
+};
+
+/** @param environment null: whoever names itself next @throws Problem domain-not-found */
+export async function setEnvironment(
+  db: Queryable,
+  domain: DomainState,
+  environment: string | null,
+): Promise<void> {
+  if ((await db.count(updateEnvironment, [domain.id, environment])) === 0) throw gone(domain);
+}
+
+// The row is only written where nothing is recorded: a client that is refused may ask very often.
+const claimDomain: Statement = {
+  name: 'claim-domain',
+  text: `WITH claimed AS (
+      UPDATE domains SET environment = $2 WHERE id = $1 AND environment IS NULL RETURNING environment
+    )
+    SELECT coalesce((SELECT environment FROM claimed), environment) AS environment FROM domains WHERE id = $1`,
+};
+
+/** Records the environment that writes a domain, if none is recorded. @returns the one that is recorded now */
+export async function claimEnvironment(
+  db: Queryable,
+  domain: DomainState,
+  environment: string,
+): Promise<string> {
+  for (;;) {
+    const [row] = await db.query<{ environment: string | null }>(claimDomain, [domain.id, environment]);
+    if (row === undefined) throw gone(domain);
+    // Null: another one was recorded while this statement ran, and the next sees it.
+    if (row.environment !== null) return row.environment;
+  }
+}
+
 const lockDomain: Statement = {
   name: 'lock-domain-to-drop',
   text: 'SELECT id FROM domains WHERE id = $1 AND dropped IS NULL FOR UPDATE',

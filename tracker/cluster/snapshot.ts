@@ -64,6 +64,8 @@ export interface DomainState {
   id: number;
   name: string;
   trashDays: number;
+  /** The environment that writes it; null: none has named itself yet. */
+  environment: string | null;
   created: Date;
   classes: ClassState[];
 }
@@ -102,7 +104,7 @@ const readCluster = {
           'reviving', d.reviving, 'revivedMs', extract(epoch FROM d.revived) * 1000
         ) ORDER BY d.id), '[]') FROM devices d) AS devices,
       (SELECT coalesce(json_agg(json_build_object(
-          'id', d.id, 'name', d.name, 'trashDays', d.trash_days, 'createdMs', extract(epoch FROM d.created) * 1000,
+          'id', d.id, 'name', d.name, 'trashDays', d.trash_days, 'environment', d.environment, 'createdMs', extract(epoch FROM d.created) * 1000,
           'classes', (SELECT coalesce(json_agg(json_build_object(
               'id', k.id, 'domainId', k.domain_id, 'name', k.name, 'copies', k.copies, 'minCopies', k.min_copies,
               'spread', k.spread, 'prefixes', k.prefixes, 'trash', k.trash

@@ -52,7 +52,7 @@ function domain(...classes: Partial<ClassState>[]): DomainState {
     trash: true,
   };
   const made = classes.map((one) => ({ ...base, ...one }));
-  return { id: 1, name: 'site', trashDays: 30, created: new Date(), classes: made };
+  return { id: 1, name: 'site', trashDays: 30, environment: null, created: new Date(), classes: made };
 }
 
 function look(devices: DeviceState[], more: object = {}, domains = [domain({})]) {

@@ -12,17 +12,19 @@ const LOOK_EVERY_MS = 100;
 /**
  * Runs `work` in a transaction that has entered `domain`. While the domain is being rewound this asks again and again,
  * without a connection to the database in the meantime.
+ * @param first SQL that comes before everything else, such as the isolation level
  * @throws Problem domain-busy after PATIENCE_MS, and what Database.transaction throws
  */
 export async function inDomain<T>(
   db: Database,
   domain: DomainState,
   work: (tx: Queryable) => Promise<T>,
+  first = '',
 ): Promise<T> {
   const deadline = Date.now() + PATIENCE_MS;
   for (;;) {
     try {
-      return await db.transaction(work, `SELECT enter_domain(${domain.id})`);
+      return await db.transaction(work, `${first} SELECT enter_domain(${domain.id})`);
     } catch (error) {
       if (sqlState(error) !== 'RW001') throw error;
       if (Date.now() > deadline) throw domainBusy(domain);

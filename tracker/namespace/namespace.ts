@@ -20,9 +20,11 @@ import { Finder, findNow, type ReadName, type StaleReads } from './find.ts';
 import { answerOnce, firstAnswer } from './idempotency.ts';
 import { listAllBelow, listOneLevel, type Page } from './list.ts';
 import { type Change, changeFile, removeFile } from './names.ts';
+import { keepPast } from './past.ts';
 import { purgeDetached } from './purge.ts';
 import { copyDirectory, copyFile, moveDirectory, moveFile, type Relocation } from './relocate.ts';
 import { type RewindWish, rewind, rewindsOf } from './rewind.ts';
+import { summarize } from './summaries.ts';
 import { keyOfVersion, listTrash, purgeVersion, purgeVersions, restoreVersion } from './trash.ts';
 import {
   type Answer,
@@ -126,6 +128,19 @@ export class Namespace {
         return { answer: given, repeated };
       });
     return this.#finder.changing(domain, keysOf(uploads), commit);
+  }
+
+  /**
+   * Puts an upload into the trash as a former version of its key; what the key holds stays as it is (past.ts).
+   * @throws Problem state-conflict if the key's class keeps no trash; class-not-found, too-few-devices, upload-void
+   */
+  async keepPast(upload: Upload): Promise<FileEntry> {
+    return inDomain(this.#db, upload.domain, (tx) => keepPast(tx, upload));
+  }
+
+  /** What lies in each directory, in few bytes: a page of directories (summaries.ts). */
+  summarize(domain: DomainState, key: string, options: { limit: number; cursor?: string }) {
+    return summarize(this.#db, domain, pathOfDirectory(key), options);
   }
 
   /** The stored first answer of a request with an Idempotency-Key, if there is one. */

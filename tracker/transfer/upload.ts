@@ -40,20 +40,55 @@ export async function storeBody(tracker: Tracker, incoming: Incoming): Promise<S
   const whole = ahead.ended ? join(ahead.chunks) : undefined;
   if (whole !== undefined) checkDigest(whole, incoming.sha256);
 
+  const send = async (placing: Placing) => {
+    if (whole !== undefined) await sendWhole(placing, whole);
+    else await sendStream(placing, ahead.chunks, body).catch((error) => throwFor(body, error));
+  };
   const known = whole?.length ?? length;
+  const max = known ?? Math.min(limit, incoming.most ?? limit);
+  return place(
+    tracker,
+    { domain, key, class: incoming.class, requestId, sha256: incoming.sha256 },
+    max,
+    known,
+    send,
+  );
+}
+
+/** Bytes that are in memory, at most WHOLE_BYTES of them, and what they are for. */
+export interface Small extends Pick<Incoming, 'domain' | 'key' | 'class' | 'sha256' | 'requestId'> {
+  bytes: Buffer;
+}
+
+/**
+ * Stores bytes that are in memory on at least `minCopies` devices.
+ * @throws Problem digest-mismatch, too-few-devices, insufficient-storage
+ */
+export function storeBytes(tracker: Tracker, { bytes, ...what }: Small): Promise<Stored> {
+  checkDigest(bytes, what.sha256);
+  return place(tracker, what, bytes.length, bytes.length, (placing) => sendWhole(placing, bytes));
+}
+
+async function place(
+  tracker: Tracker,
+  what: Omit<Small, 'bytes'>,
+  max: number,
+  length: number | undefined,
+  send: (placing: Placing) => Promise<void>,
+): Promise<Stored> {
+  const { domain, key, requestId, sha256 } = what;
   const order: BlobOrder = {
     fid: await tracker.fids.next(),
-    binding: { domain: domain.name, key, class: incoming.class.name },
-    class: incoming.class,
-    max: known ?? Math.min(limit, incoming.most ?? limit),
-    length: known,
-    sha256: incoming.sha256,
+    binding: { domain: domain.name, key, class: what.class.name },
+    class: what.class,
+    max,
+    length,
+    sha256,
     requestId,
   };
   const placing = new Placing(tracker, order).begin();
   try {
-    if (whole !== undefined) await sendWhole(placing, whole);
-    else await sendStream(placing, ahead.chunks, body).catch((error) => throwFor(body, error));
+    await send(placing);
     await placing.complete();
     failPoint('tracker-stored');
     const stored = placing.result();

@@ -88,6 +88,22 @@ final class CurlTransport implements Transport
     }
 
     /**
+     * A handle for a transfer that its caller runs beside others. Its body and time limits are the caller's.
+     */
+    public function handle(Request $request, Head $head): \CurlHandle
+    {
+        $this->leaveParent();
+        $curl = curl_init();
+        if ($curl === false) {
+            throw new TransportFailure('curl cannot be started', false, false, 0.0);
+        }
+        ++$this->calls;
+        $this->prepare($curl, $request, $head);
+
+        return $curl;
+    }
+
+    /**
      * What went wrong, in words for people. No address is in them but the server's own.
      */
     public static function failure(\CurlHandle $curl, int $code, Request $request, float $waited): TransportFailure

@@ -46,4 +46,11 @@ final class ClientOptionsTest extends TestCase
         $this->expectException(InvalidRequest::class);
         new ClientOptions(['http://a'], 'd', 't', timeout: 0.0);
     }
+
+    public function testRefusesAnEnvironmentThatIsNoName(): void
+    {
+        self::assertSame('stage-2', (new ClientOptions(['http://a'], 'd', 't', environment: 'stage-2'))->environment);
+        $this->expectException(InvalidRequest::class);
+        new ClientOptions(['http://a'], 'd', 't', environment: "stage\n");
+    }
 }

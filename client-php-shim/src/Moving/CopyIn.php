@@ -1,0 +1,381 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Cistern\Moving;
+
+use Cistern\Client;
+use Cistern\Entry;
+use Cistern\Exception\CisternException;
+use Cistern\Exception\Conflict;
+use Cistern\Exception\NotFound;
+use Cistern\PutOptions;
+use Cistern\Transport\Request;
+use Cistern\Transport\Response;
+
+/**
+ * A pass that copies a local directory into the store. It can be ended and begun again at any time: each pass looks
+ * what is there, and does what is missing.
+ *
+ * Who writes the directory decides how. While the site works on the directory, the store becomes a mirror of it: what
+ * changed is replaced, what is gone is removed. Once the site works in the store, only what is missing is added, never
+ * over what the site has written or deleted there (see OldFiles).
+ */
+final class CopyIn
+{
+    private const BATCH = 500;
+    /** Larger files are sent one by one, from the disk. */
+    private const TOGETHER = 8388608;
+    /** A file that was changed so many seconds ago may be changed again within the second that its time tells. */
+    private const RECENT = 2;
+
+    private readonly Transfers $transfers;
+    private readonly Tombstones $tombstones;
+    private Report $report;
+
+    /**
+     * @param string $scheme first segment of the keys: 'public'
+     * @param bool $mirror whether the site works on the directory
+     * @param bool $dryRun only look
+     * @param (\Closure(int): void)|null $progress is told how many files were looked at since it was told last
+     */
+    public function __construct(
+        private readonly Client $client,
+        private readonly LocalTree $tree,
+        private readonly string $scheme,
+        private readonly bool $mirror,
+        private readonly bool $dryRun = false,
+        private readonly Limits $limits = new Limits(),
+        private readonly ?\Closure $progress = null,
+    ) {
+        $this->transfers = new Transfers($client->options, $limits->parallel);
+        $this->tombstones = new Tombstones($client);
+        $this->report = new Report();
+    }
+
+    /**
+     * @throws CisternException if nothing more can be done
+     */
+    public function run(): Report
+    {
+        $started = microtime(true);
+        $this->report = new Report();
+        $batch = [];
+        $seen = 0;
+        foreach ($this->tree->files($this->report->skip(...)) as $file) {
+            ++$seen;
+            $batch["$this->scheme/$file->path"] = $file;
+            if (\count($batch) >= self::BATCH) {
+                $this->batch($batch);
+                $batch = [];
+            }
+        }
+        $this->batch($batch);
+        if ($this->mirror) {
+            $this->removeGone($seen);
+        }
+        $this->report->seconds = microtime(true) - $started;
+
+        return $this->report;
+    }
+
+    /**
+     * @param array<string, LocalFile> $files by key
+     */
+    private function batch(array $files): void
+    {
+        $missing = $changed = [];
+        foreach ($this->client->statMany(array_keys($files), true) as $key => $entry) {
+            $file = $files[$key];
+            if ($entry === null) {
+                $missing[$key] = $file;
+            } elseif (!$this->mirror || $this->isSame($entry, $file)) {
+                ++$this->report->there;
+            } else {
+                $changed[$key] = [$file, $entry];
+            }
+        }
+        if ($missing !== [] && !$this->mirror) {
+            $gone = $this->tombstones->of(array_keys($missing));
+            $this->report->gone += \count(array_filter($gone));
+            $missing = array_filter($missing, static fn (string $key): bool => !$gone[$key], \ARRAY_FILTER_USE_KEY);
+        }
+        if ($this->dryRun) {
+            $this->report->left += \count($missing) + \count($changed);
+            $this->report->bytes += array_sum(array_map(static fn (LocalFile $file): int => $file->size, $missing));
+        } else {
+            $this->copy($missing, $changed);
+        }
+        if ($this->progress !== null) {
+            ($this->progress)(\count($files));
+        }
+    }
+
+    private function isSame(Entry $entry, LocalFile $file): bool
+    {
+        if ($entry->isDirectory || $entry->size !== $file->size) {
+            return false;
+        }
+
+        return (int) floor($entry->mtime) === $file->mtime && !isset($entry->meta['recent'])
+            || !$this->dryRun && $this->hasSameBytes($entry, $file);
+    }
+
+    /** Compares the bytes, and keeps the file's time, so that the next pass need not. */
+    private function hasSameBytes(Entry $entry, LocalFile $file): bool
+    {
+        if (@hash_file('sha256', $file->local) !== $entry->sha256) {
+            return false;
+        }
+        $this->client->patch($entry->key, mtime: new \DateTimeImmutable("@$file->mtime"), meta: self::meta($file));
+
+        return true;
+    }
+
+    /**
+     * @param array<string, LocalFile> $missing
+     * @param array<string, array{LocalFile, Entry}> $changed
+     */
+    private function copy(array $missing, array $changed): void
+    {
+        /** @var list<array{string, LocalFile, Entry|null}> $large */
+        $large = [];
+        $arrived = [];
+        $all = [];
+        foreach ($missing as $key => $file) {
+            $all[] = [$key, $file, null];
+        }
+        foreach ($changed as $key => [$file, $entry]) {
+            $all[] = [$key, $file, $entry];
+        }
+        $requests = function () use ($all, &$large): \Generator {
+            foreach ($all as $one) {
+                [$key, $file, $entry] = $one;
+                if (!$this->limits->take($file->size)) {
+                    ++$this->report->left;
+                } elseif ($file->size > self::TOGETHER) {
+                    $large[] = $one;
+                } elseif (($request = $this->request($key, $file, $entry)) !== null) {
+                    yield [$one, $request];
+                }
+            }
+        };
+        $done = function (array $one, Response|CisternException $result) use (&$arrived): void {
+            /** @var array{string, LocalFile, Entry|null} $one */
+            if ($this->isStored($one, $result)) {
+                $arrived[$one[0]] = $one[1];
+            }
+        };
+        $this->transfers->run($requests(), $done);
+        foreach ($large as $one) {
+            if ($this->isStored($one, $this->sendLarge(...$one))) {
+                $arrived[$one[0]] = $one[1];
+            }
+        }
+        if (!$this->mirror && $arrived !== []) {
+            $this->moveIn($arrived);
+        }
+    }
+
+    /** Reads a file that fits into memory; null if it cannot be, or changed while it was read. */
+    private function request(string $key, LocalFile $file, ?Entry $entry): ?Request
+    {
+        $bytes = @file_get_contents($file->local);
+        if (!$this->mayBeSent($file, $bytes === false ? -1 : \strlen($bytes))) {
+            return null;
+        }
+        [$name, $conditions] = $this->target($key, $entry);
+
+        return $this->transfers->put($name, (string) $bytes, $file->mtime, self::meta($file), $conditions);
+    }
+
+    /**
+     * @return CisternException|bool false: it is not to be sent
+     */
+    private function sendLarge(string $key, LocalFile $file, ?Entry $entry): CisternException|bool
+    {
+        if (!$this->mayBeSent($file, $file->size)) {
+            return false;
+        }
+        [$name, $conditions] = $this->target($key, $entry);
+        $options = new PutOptions(
+            mtime: new \DateTimeImmutable("@$file->mtime"),
+            meta: self::meta($file),
+            ifNoneMatch: isset($conditions['If-None-Match']),
+            ifMatch: $conditions['If-Match'] ?? null,
+        );
+        try {
+            $stored = $this->client->putFile($name, $file->local, $options);
+        } catch (CisternException $e) {
+            return $e;
+        }
+        // It may have been written to while it was sent.
+        if (!$file->isUnchanged()) {
+            $this->client->delete($name, $stored->etag);
+
+            return new Conflict('It was changed while it was copied.');
+        }
+
+        return true;
+    }
+
+    /**
+     * Where a file goes at first, and under which conditions.
+     *
+     * @return array{string, array<string, string>}
+     */
+    private function target(string $key, ?Entry $entry): array
+    {
+        if (!$this->mirror) {
+            return [OldFiles::incoming($key), []];
+        }
+
+        return [$key, $entry === null ? ['If-None-Match' => '*'] : ['If-Match' => $entry->etag]];
+    }
+
+    private function mayBeSent(LocalFile $file, int $read): bool
+    {
+        $why = $this->tree->why($file);
+        if ($why !== null) {
+            $this->report->skip($file->path, $why);
+        } elseif ($read < 0 && file_exists($file->local)) {
+            $this->report->fail($file->path, 'It cannot be read.');
+        } elseif (!$file->isUnchanged() || $read !== $file->size) {
+            ++$this->report->left;
+        } else {
+            return true;
+        }
+
+        return false;
+    }
+
+    /**
+     * @param array{string, LocalFile, Entry|null} $one
+     */
+    private function isStored(array $one, Response|CisternException|bool $result): bool
+    {
+        [, $file, $entry] = $one;
+        if ($result instanceof Conflict) {
+            // Somebody was quicker; the next pass looks again.
+            ++$this->report->left;
+
+            return false;
+        }
+        if ($result instanceof CisternException) {
+            $this->report->fail($file->path, $result->getMessage());
+
+            return false;
+        }
+        if ($result === false) {
+            return false;
+        }
+        if ($this->mirror) {
+            $entry === null ? ++$this->report->copied : ++$this->report->replaced;
+            $this->report->bytes += $file->size;
+        }
+
+        return true;
+    }
+
+    /**
+     * The second and the third step of OldFiles, for many files at a time.
+     *
+     * @param array<string, LocalFile> $files by key
+     */
+    private function moveIn(array $files): void
+    {
+        $gone = $this->tombstones->of(array_keys($files));
+        $requests = function () use ($files, $gone): \Generator {
+            foreach ($files as $key => $file) {
+                if (!$gone[$key]) {
+                    yield [$key, $this->transfers->move(OldFiles::incoming($key), $key)];
+                }
+            }
+        };
+        $done = function (string $key, Response|CisternException $result) use ($files): void {
+            if ($result instanceof Response) {
+                ++$this->report->copied;
+                $this->report->bytes += $files[$key]->size;
+            } elseif ($result instanceof Conflict) {
+                ++$this->report->there;
+                $this->drop($key);
+            } elseif ($result instanceof NotFound) {
+                // The site deleted it, or brought it in itself.
+                ++$this->report->gone;
+            } else {
+                $this->report->fail($files[$key]->path, $result->getMessage());
+            }
+        };
+        $this->transfers->run($requests(), $done);
+        foreach (array_keys(array_filter($gone)) as $key) {
+            ++$this->report->gone;
+            $this->drop($key);
+        }
+    }
+
+    private function drop(string $key): void
+    {
+        try {
+            $this->client->delete(OldFiles::incoming($key));
+        } catch (NotFound) {
+            // The site was quicker.
+        }
+    }
+
+    /**
+     * Removes what the directory does not have any more.
+     *
+     * @param int $seen how many files the directory has
+     *
+     * @throws CisternException
+     */
+    private function removeGone(int $seen): void
+    {
+        $gone = [];
+        foreach ($this->stored() as $entry) {
+            $path = substr($entry->key, \strlen($this->scheme) + 1);
+            if ($entry->isFile() && preg_match('~(?:^|/)\.~', $path) !== 1 && $this->tree->find($path) === null) {
+                $gone[] = $entry;
+            }
+        }
+        if ($gone !== [] && $seen === 0) {
+            throw new CisternException("The directory {$this->tree->root} has no files, but the store has some of "
+                . 'them. Is it mounted? Nothing was removed from the store.');
+        }
+        if ($this->dryRun) {
+            $this->report->left += \count($gone);
+
+            return;
+        }
+        $requests = array_map(fn (Entry $one): array => [$one, $this->transfers->delete($one->key, $one->etag)], $gone);
+        $this->transfers->run($requests, function (Entry $entry, Response|CisternException $result): void {
+            if ($result instanceof Response) {
+                ++$this->report->removed;
+            } elseif (!$result instanceof NotFound) {
+                $this->report->fail($entry->key, $result->getMessage());
+            }
+        });
+    }
+
+    /**
+     * @return \Generator<int, Entry>
+     */
+    private function stored(): \Generator
+    {
+        try {
+            yield from $this->client->list($this->scheme, true);
+        } catch (NotFound) {
+            // Nothing was stored yet.
+        }
+    }
+
+    /**
+     * @return array<string, string>
+     */
+    private static function meta(LocalFile $file): array
+    {
+        $meta = ['mode' => \sprintf('%04o', $file->mode)];
+
+        return $file->mtime >= time() - self::RECENT ? $meta + ['recent' => '1'] : $meta;
+    }
+}

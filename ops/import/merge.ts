@@ -1,0 +1,275 @@
+// Makes one truth of several directories: the union of their files; of each name the newest, and what lost to it goes to
+// the trash. Goes through them directory by directory, all origins side by side with the store.
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { MAX_KEY_BYTES } from '../../services/keys.ts';
+import { type Api, directoryPath } from '../lib/api.ts';
+import { listTrash } from '../lib/listing.ts';
+import { joinKey } from '../lib/local.ts';
+import type { Progress } from '../lib/progress.ts';
+import type { FileEntry } from '../lib/types.ts';
+import type { KnownFiles } from './known.ts';
+import { type Report, type Version, versionOf } from './report.ts';
+import type { Store, Task } from './store.ts';
+import { DEFAULT_MODE, digestOf, filesIn, inByteOrder, type Summary, summariesOf } from './summaries.ts';
+import { assertSame, type LocalFile, type Origin, type Scanned, type Skip, scanDirectory } from './tree.ts';
+
+export interface MergeOptions {
+  api: Api;
+  domain: string;
+  origins: Origin[];
+  /** Before each key, without a trailing slash; '' for none. */
+  prefix: string;
+  everything: boolean;
+  /** Paths that are left out, with all below. */
+  exclude: string[];
+  known: KnownFiles | undefined;
+  dryRun: boolean;
+  report: Report;
+  store: Store;
+  progress: Progress;
+  signal: AbortSignal;
+}
+
+/** A name, and what each origin has under it: the newest first, of equally new ones the first that was named. */
+interface Candidates {
+  name: string;
+  path: string;
+  key: string;
+  files: [LocalFile, ...LocalFile[]];
+}
+
+export class Merge {
+  readonly #how: MergeOptions;
+  #summaries = new Map<string, Summary>();
+  #seen = 0;
+
+  constructor(how: MergeOptions) {
+    this.#how = how;
+  }
+
+  /** Goes through all. What can fail by itself is in the report; throws what would stop every other file too. */
+  async run(): Promise<void> {
+    const { api, domain, prefix, known, report, store, signal, origins } = this.#how;
+    this.#summaries = await summariesOf(api, domain, prefix);
+    const directories = [{ path: '', origins }];
+    for (let next = directories.pop(); next !== undefined; next = directories.pop()) {
+      signal.throwIfAborted();
+      directories.push(...(await this.#directory(next.path, next.origins)));
+    }
+    await store.end();
+    if (known !== undefined) for (const path of known.missing()) report.missing(path);
+  }
+
+  /** @returns the directories in it, with the origins that have them */
+  async #directory(path: string, origins: Origin[]): Promise<{ path: string; origins: Origin[] }[]> {
+    const scans: [Origin, Scanned][] = [];
+    for (const origin of origins) {
+      const scanned = scanDirectory(origin, path, this.#how.everything, this.#skip);
+      if (scanned !== undefined) scans.push([origin, scanned]);
+    }
+    const below = new Map<string, Origin[]>();
+    for (const [origin, { directories }] of scans) {
+      for (const name of directories) {
+        const child = joinKey(path, name);
+        if (this.#excluded(child)) this.#skip(origin, child, 'by --exclude', false);
+        else below.set(name, [...(below.get(name) ?? []), origin]);
+      }
+    }
+    const all = this.#candidates(path, scans, below);
+    await this.#files(path, all);
+    if (all.length === 0 && below.size === 0 && scans.length > 0) await this.#makeDirectory(path);
+    return inByteOrder([...below.keys()])
+      .reverse()
+      .map((name) => ({ path: joinKey(path, name), origins: below.get(name) as Origin[] }));
+  }
+
+  readonly #skip: Skip = (origin, path, why, left) => {
+    const excluded = this.#excluded(path);
+    this.#how.report.skipped(origin, path, excluded ? 'by --exclude' : why, left && !excluded);
+  };
+
+  #excluded(path: string): boolean {
+    return this.#how.exclude.includes(path);
+  }
+
+  #candidates(path: string, scans: [Origin, Scanned][], below: Map<string, Origin[]>): Candidates[] {
+    const byName = new Map<string, Candidates>();
+    for (const [origin, { files }] of scans) {
+      for (const [name, file] of files) {
+        const before = byName.get(name);
+        if (before !== undefined) {
+          before.files.push(file);
+          continue;
+        }
+        const own = joinKey(path, name);
+        const key = joinKey(this.#how.prefix, own);
+        const why = this.#refusal(own, key);
+        if (why !== undefined) this.#skip(origin, own, why.why, why.left);
+        else if (below.has(name))
+          this.#skip(origin, own, 'elsewhere this is a directory; rename one of them', true);
+        else byName.set(name, { name, path: own, key, files: [file] });
+      }
+    }
+    const candidates = inByteOrder([...byName.keys()]).map((name) => byName.get(name) as Candidates);
+    for (const { files } of candidates) if (files.length > 1) files.sort((a, b) => b.mtimeMs - a.mtimeMs);
+    return candidates;
+  }
+
+  #refusal(path: string, key: string): { why: string; left: boolean } | undefined {
+    if (this.#excluded(path)) return { why: 'by --exclude', left: false };
+    if (key.length * 3 > MAX_KEY_BYTES && Buffer.byteLength(key) > MAX_KEY_BYTES) {
+      return { why: `its key would be longer than ${MAX_KEY_BYTES} bytes; rename it`, left: true };
+    }
+    return undefined;
+  }
+
+  async #files(path: string, all: Candidates[]): Promise<void> {
+    const { report, progress, api, domain, prefix } = this.#how;
+    report.counts.files += all.length;
+    this.#seen += all.length;
+    progress.setTotal(this.#seen);
+    for (const { files } of all) report.counts.bytes += files[0].size;
+    for (const candidates of all) this.#tellPartial(candidates);
+    if (all.length === 0) return;
+    const summary = this.#summaries.get(joinKey(prefix, path).replace(/\/$/, ''));
+    const rivals = all.filter(({ files }) => files.some((file) => !same(file, files[0])));
+    const unchanged =
+      summary?.files === all.length &&
+      summary.digest ===
+        digestOf(all.map(({ name, files: [{ size, mtimeMs, mode }] }) => ({ name, size, mtimeMs, mode })));
+    if (unchanged) this.#upToDate(all.length - rivals.length);
+    const there =
+      summary === undefined || summary.files === 0 || (unchanged && rivals.length === 0)
+        ? new Map<string, FileEntry>()
+        : await filesIn(api, domain, joinKey(prefix, path).replace(/\/$/, ''));
+    for (const candidates of unchanged ? rivals : all)
+      await this.#decide(candidates, there.get(candidates.name));
+  }
+
+  #tellPartial({ path, files }: Candidates): void {
+    const { origins, known, report } = this.#how;
+    const said = known?.has(path);
+    if (files.length === origins.length) return;
+    const present = files.map(({ origin }) => origin);
+    report.partial(
+      path,
+      present,
+      origins.filter((origin) => !present.includes(origin)),
+      said,
+    );
+  }
+
+  #upToDate(count: number): void {
+    this.#how.report.counts.upToDate += count;
+    this.#how.progress.add(count);
+  }
+
+  /** Decides what becomes of a name, and has it done. */
+  async #decide(candidates: Candidates, stored: FileEntry | undefined): Promise<void> {
+    const { store } = this.#how;
+    const { path, key, files } = candidates;
+    const [newest] = files;
+    const task: Task = { file: newest, path, key };
+    try {
+      const lost = files.filter((file) => !same(file, newest));
+      const digest =
+        lost.length > 0 || (stored && needsBytes(newest, stored)) ? await digestOfFile(newest) : '';
+      const theirs: { file: LocalFile; sha256: string }[] = [];
+      for (const file of lost) {
+        const sha256 = await digestOfFile(file);
+        if (sha256 !== digest && !theirs.some((other) => other.sha256 === sha256))
+          theirs.push({ file, sha256 });
+      }
+      if (stored === undefined) {
+        if (theirs.length > 0) await this.#conflict(candidates, versionOf(newest), theirs, []);
+        return await this.#do(() => store.add(task), newest.size);
+      }
+      if (sameAsStored(newest, stored) || stored.sha256 === digest) {
+        if (theirs.length > 0) await this.#conflict(candidates, versionOf(newest), theirs, []);
+        if (sameAsStored(newest, stored) && (stored.meta.mode ?? DEFAULT_MODE) === newest.mode)
+          return this.#upToDate(1);
+        return await this.#touch(task, stored);
+      }
+      const inStore = { from: 'store', size: stored.size, mtime: stored.mtime };
+      if (newest.mtimeMs > Date.parse(stored.mtime)) {
+        await this.#conflict(candidates, versionOf(newest), theirs, [{ ...inStore, now: 'trash' }]);
+        return await this.#do(() => store.add({ ...task, replaces: stored.sha256 }), newest.size);
+      }
+      const losers = [{ file: newest, sha256: digest }, ...theirs].filter(
+        ({ sha256 }) => sha256 !== stored.sha256,
+      );
+      await this.#conflict(candidates, inStore, losers, []);
+      this.#upToDate(1);
+    } catch (error) {
+      if (this.#how.signal.aborted || (error as NodeJS.ErrnoException).code === undefined) {
+        if ((error as Error).name !== 'ChangedWhileRead') throw error;
+      }
+      this.#how.report.failed(newest, path, (error as Error).message);
+    }
+  }
+
+  async #do(work: () => Promise<void>, bytes: number): Promise<void> {
+    if (!this.#how.dryRun) return work();
+    this.#how.report.counts.stored++;
+    this.#how.report.counts.storedBytes += bytes;
+    this.#how.progress.add(1);
+  }
+
+  async #touch(task: Task, stored: FileEntry): Promise<void> {
+    if (this.#how.dryRun) this.#how.report.counts.touched++;
+    else await this.#how.store.touch(task, stored);
+    this.#how.progress.add(1);
+  }
+
+  /** Puts what lost into the trash, unless it is there already, and tells. */
+  async #conflict(
+    { path, key }: Candidates,
+    kept: Version,
+    losers: { file: LocalFile; sha256: string }[],
+    others: (Version & { now: 'trash' | 'directory' })[],
+  ): Promise<void> {
+    const { api, domain, dryRun, report, store } = this.#how;
+    const inTrash = new Set<string>();
+    if (losers.length > 0) {
+      for await (const version of listTrash(api, domain, key)) {
+        if (version.key === key) inTrash.add(version.etag.slice(1, -1));
+      }
+    }
+    for (const { file, sha256 } of losers) {
+      // A large file has a request of its own that is answered one by one; see Store.
+      if (!inTrash.has(sha256) && !dryRun) await store.add({ file, path, key, past: true });
+    }
+    if (losers.length > 0) await store.flush();
+    const told = losers.map(({ file }) => ({ ...versionOf(file), now: 'trash' as const }));
+    report.conflict(path, kept, [...told, ...others]);
+  }
+
+  /** An empty directory is kept as such. */
+  async #makeDirectory(path: string): Promise<void> {
+    const { api, domain, prefix, dryRun } = this.#how;
+    const key = joinKey(prefix, path).replace(/\/$/, '');
+    if (key === '' || dryRun || this.#summaries.has(key)) return;
+    await api.send({ method: 'PUT', path: directoryPath(domain, key), repeatable: true });
+  }
+}
+
+/** As rsync has it: of the same size and time are the same. */
+function same(a: LocalFile, b: LocalFile): boolean {
+  return a.size === b.size && a.mtimeMs === b.mtimeMs;
+}
+
+function sameAsStored(file: LocalFile, stored: FileEntry): boolean {
+  return file.size === stored.size && file.mtimeMs === Date.parse(stored.mtime);
+}
+
+function needsBytes(file: LocalFile, stored: FileEntry): boolean {
+  return !sameAsStored(file, stored);
+}
+
+async function digestOfFile(file: LocalFile): Promise<string> {
+  const digest = createHash('sha256');
+  for await (const chunk of createReadStream(file.path)) digest.update(chunk as Buffer);
+  assertSame(file);
+  return digest.digest('hex');
+}

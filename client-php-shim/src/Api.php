@@ -136,7 +136,7 @@ final class Api
      */
     public function writable(string $key): string
     {
-        $this->checkWritable();
+        $this->checkWritable($key);
 
         return $this->absolute($key);
     }
@@ -149,8 +149,11 @@ final class Api
         return $key === '' ? $this->options->prefix : $this->absolute($key);
     }
 
-    public function checkWritable(): void
+    public function checkWritable(string $key): void
     {
+        if ($this->options->beforeWrite !== null) {
+            ($this->options->beforeWrite)($key);
+        }
         if ($this->options->readOnly) {
             throw new ReadOnlyStore('This client is set to be read-only (ClientOptions::$readOnly).');
         }

@@ -32,6 +32,8 @@ final class ClientOptions
      * @param bool $readOnly every write throws ReadOnlyStore, without asking
      * @param string|null $environment what this site is: prod, stage, ...; a domain that another environment writes
      *                                 refuses writes. null: it is not compared
+     * @param (\Closure(string): void)|null $beforeWrite is called before each write, with its key; what it throws keeps
+     *                                                   the write from being done
      * @param (\Closure(string, string, array<string, mixed>): void)|null $log is told of fail-overs: level as in PSR-3,
      *                                                                         message, context
      *
@@ -55,6 +57,7 @@ final class ClientOptions
         public readonly bool $readOnly = false,
         public readonly ?\Closure $log = null,
         public readonly ?string $environment = null,
+        public readonly ?\Closure $beforeWrite = null,
     ) {
         $checked = [];
         foreach ($trackers as $tracker) {

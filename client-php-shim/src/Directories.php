@@ -45,7 +45,7 @@ final class Directories
      */
     public function remove(string $key, bool $recursive): void
     {
-        $this->api->checkWritable();
+        $this->api->checkWritable($key);
         $path = $this->api->directory($key);
         if ($key === '' && !$recursive) {
             throw new Conflict('The root directory cannot be removed, only emptied.');

@@ -105,7 +105,7 @@ export function operators(rig: () => Rig): void {
         expect((await checks(b)).heads).toMatch(/^ok /);
         // Every setting of its table is known, with these defaults.
         const settings = [...page.matchAll(/^\| `([a-z_]+)` \| (?:`([^`]+)`)?/gm)];
-        expect(settings.length).toBe(20);
+        expect(settings.length).toBe(24);
         const values = settings.flatMap(([, name, value]) =>
           value === undefined || value.startsWith('CISTERN') || value === '.cistern'
             ? []

@@ -19,6 +19,8 @@ export interface RigOptions {
   code: CodeBase;
   /** Whether the site's files are in a cluster; else each head keeps its own, as Drupal does. */
   takeOver: boolean;
+  /** Whether the heads share an old directory and a switch, on which the site begins as 'local'. */
+  switched?: boolean;
   /** Makes empty databases; those of the tests' server unless told otherwise. */
   makeDatabase?: () => Promise<TestDatabase>;
 }
@@ -28,13 +30,16 @@ export class Rig {
   readonly #root: string;
   readonly #database: TestDatabase;
   readonly #cluster: Cluster | undefined;
+  readonly #switched: boolean;
 
   private constructor(
     root: string,
     database: TestDatabase,
     cluster: Cluster | undefined,
     heads: [Head, Head],
+    switched: boolean,
   ) {
+    this.#switched = switched;
     this.#root = root;
     this.#database = database;
     this.#cluster = cluster;
@@ -42,7 +47,12 @@ export class Rig {
   }
 
   /** Builds the heads, installs the site on the first one, and starts all servers. */
-  static async build({ code, takeOver, makeDatabase = createDatabase }: RigOptions): Promise<Rig> {
+  static async build({
+    code,
+    takeOver,
+    switched = false,
+    makeDatabase = createDatabase,
+  }: RigOptions): Promise<Rig> {
     const root = mkdtempSync(join(tmpdir(), 'cistern-drupal-'));
     chmodSync(root, 0o755);
     const database = await makeDatabase();
@@ -52,7 +62,11 @@ export class Rig {
     const template = join(root, 'template');
     prepareCode(code, template);
     const build = (name: string) => buildHead(name, join(root, name), template, code, database.url);
-    const rig = new Rig(root, database, cluster, [build('a'), build('b')]);
+    const rig = new Rig(root, database, cluster, [build('a'), build('b')], switched);
+    for (const scheme of ['public', 'private']) {
+      mkdirSync(rig.oldDirectory(scheme), { recursive: true });
+      giveToPool(rig.oldDirectory(scheme));
+    }
     try {
       for (const head of rig.heads) head.configure(rig.takeOverLine());
       const [first] = rig.heads;
@@ -79,7 +93,14 @@ export class Rig {
     const urls = trackers.map(({ url }) => `'${url}'`).join(', ');
     const settings = `trackers: [${urls}], domain: '${domain}', token: '${token}'`;
     const xAccel = "x_accel: $_SERVER['CISTERN_X_ACCEL'] ?? ''";
-    return `\\Cistern\\Drupal\\TakeOver::apply($settings, $app_root, $site_path, ${settings}, ${xAccel});`;
+    const old = ['public', 'private'].map((scheme) => `'${scheme}' => '${this.oldDirectory(scheme)}'`);
+    const more = this.#switched ? `, fallback: [${old.join(', ')}], switch: $databases` : '';
+    return `\\Cistern\\Drupal\\TakeOver::apply($settings, $app_root, $site_path, ${settings}, ${xAccel}${more});`;
+  }
+
+  /** What both heads had the files of a scheme in, as on NFS. */
+  oldDirectory(scheme: string): string {
+    return join(this.#root, 'old', scheme);
   }
 
   logs(): string {

@@ -133,7 +133,7 @@ final class FileMiddleware implements HttpKernelInterface {
       usleep((int) ($pause * 1e6));
       $pause = min($pause * 1.5, 0.5);
       try {
-        $made = $this->store->client->stat($key, fresh: TRUE) !== NULL;
+        $made = $this->responder->exists($key);
       }
       catch (CisternException $e) {
         return $this->unavailable($e);
@@ -163,7 +163,7 @@ final class FileMiddleware implements HttpKernelInterface {
    */
   private function publicKey(string $path): ?string {
     $bases = ['cistern' => CisternStream::PATH];
-    if ($this->store->options->takesOver('public')) {
+    if ($this->store->options->isMoved('public')) {
       $bases['public'] = CorePublicStream::basePath();
     }
     foreach ($bases as $scheme => $base) {

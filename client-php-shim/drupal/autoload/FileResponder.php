@@ -8,7 +8,9 @@ use Cistern\Entry;
 use Cistern\Exception\Conflict;
 use Cistern\Exception\InvalidRequest;
 use Cistern\Exception\NotFound;
+use Cistern\Moving\LocalFile;
 use Cistern\ReadStream;
+use Drupal\Core\Site\Settings;
 use Symfony\Component\HttpFoundation\BinaryFileResponse;
 use Symfony\Component\HttpFoundation\Request;
 use Symfony\Component\HttpFoundation\Response;
@@ -57,12 +59,61 @@ final class FileResponder {
       return NULL;
     }
     try {
-      return $this->file($request, $key);
+      $response = $this->isOld($key) ? NULL : $this->file($request, $key);
     }
     catch (NotFound | Conflict | InvalidRequest) {
       // Nothing there, a directory, or a path that cannot be a key.
+      $response = NULL;
+    }
+    return $response ?? $this->oldFile($request, $key);
+  }
+
+  /**
+   * Whether there is a file, as things are now.
+   */
+  public function exists(string $key): bool {
+    return (!$this->isOld($key) && $this->store->client->stat($key, fresh: TRUE) !== NULL) || $this->findOld($key) !== NULL;
+  }
+
+  /**
+   * Whether the switch says that a file is in the old directory.
+   */
+  private function isOld(string $key): bool {
+    return $this->store->options->isLocal() && !str_starts_with($key, 'cistern/');
+  }
+
+  /**
+   * What the old directory has of a key.
+   *
+   * While the site works there, all of it; else what is not in the store yet.
+   */
+  private function findOld(string $key): ?LocalFile {
+    if (str_contains("/$key/", '/../') || str_contains($key, "\0")) {
       return NULL;
     }
+    if (!$this->isOld($key)) {
+      return $this->store->old?->find($key);
+    }
+    [$scheme, $path] = explode('/', $key, 2);
+    return (OldDirectories::trees(Settings::getInstance())[$scheme] ?? NULL)?->find(trim($path, '/'));
+  }
+
+  /**
+   * The answer with a file of the old directory; NULL if it has none.
+   */
+  private function oldFile(Request $request, string $key): ?Response {
+    $file = $this->findOld($key);
+    if ($file === NULL || $file->isDirectory) {
+      return NULL;
+    }
+    $type = \Drupal::service('file.mime_type.guesser')->guessMimeType($file->local) ?: 'application/octet-stream';
+    // The entity tag would be another one on each side, and let nobody go on
+    // with a download.
+    $headers = ['Content-Type' => $type, 'Cache-Control' => "public, max-age={$this->store->options->maxAge()}"];
+    $response = new BinaryFileResponse($file->local, 200, $headers, TRUE, NULL, FALSE, TRUE);
+    $this->secure($response, $type);
+    $response->isNotModified($request);
+    return $response;
   }
 
   /**
@@ -78,7 +129,7 @@ final class FileResponder {
     $headers = $response->headers;
     $this->secure($response, (string) $headers->get('Content-Type'));
     $location = $this->store->options->xAccel();
-    if ($location === '' || !str_starts_with($uri, 'private://')) {
+    if ($location === '' || !str_starts_with($uri, 'private://') || ($this->store->old !== NULL && $this->store->client->stat($this->store->key($uri)) === NULL)) {
       return $response;
     }
     $key = $this->store->fullKey($uri);

@@ -105,6 +105,9 @@ class FileSystem extends CoreFileSystem {
     if (!$this->isRemote($destination)) {
       return $this->store->strictly(fn() => parent::copy($source, $destination, $fileExists));
     }
+    if ($this->isRemote($source)) {
+      $this->store->bring($source);
+    }
     return $this->place($source, $destination, $fileExists, $this->writer($source, 'copy'), 'copied');
   }
 
@@ -115,6 +118,9 @@ class FileSystem extends CoreFileSystem {
     $fileExists = $this->fileExists($fileExists, __FUNCTION__);
     if (!$this->isRemote($destination)) {
       return $this->store->strictly(fn() => parent::move($source, $destination, $fileExists));
+    }
+    if ($this->isRemote($source)) {
+      $this->store->bring($source);
     }
     $placed = $this->place($source, $destination, $fileExists, $this->writer($source, 'move'), 'moved');
     if ($this->isRemote($source)) {
@@ -154,6 +160,7 @@ class FileSystem extends CoreFileSystem {
       return parent::delete($path);
     }
     try {
+      $this->store->old?->forget($this->store->key($path));
       $this->store->client->delete($this->store->key($path));
       $this->store->noticeWrite();
     }
@@ -179,6 +186,9 @@ class FileSystem extends CoreFileSystem {
     try {
       if ($callback !== NULL) {
         $this->walk($path, $callback);
+      }
+      foreach ($together ?: [$key] as $gone) {
+        $this->store->old?->forget($gone);
       }
       $together === [] ? $client->removeDirectory($key, recursive: TRUE) : $client->removeDirectories($together);
       $this->store->flush->removed($key, $together);

@@ -105,6 +105,13 @@ final class LocalCopy implements DestructableInterface {
    * Writes a file of the store to a path.
    */
   private function write(string $uri, string $path): void {
+    if ($this->store->old !== NULL && $this->store->client->stat($this->store->key($uri)) === NULL) {
+      $old = $this->store->old->find($this->store->key($uri));
+      if ($old === NULL || !copy($old->local, $path)) {
+        throw new FileNotExistsException("There is no file '$uri'.");
+      }
+      return;
+    }
     $stream = $this->store->client->open($this->store->key($uri));
     $file = fopen($path, 'xb');
     try {

@@ -4,7 +4,9 @@ declare(strict_types=1);
 
 namespace Cistern\Drupal;
 
+use Cistern\Client;
 use Cistern\ClientOptions;
+use Cistern\Moving\OriginTree;
 use Drupal\Core\Site\Settings;
 
 /**
@@ -46,6 +48,9 @@ final class Options {
    *   trackers ('/_cistern/'); private files are then sent by nginx after
    *   Drupal has allowed it. '': PHP sends them.
    * - local_directory: for what must stay on this web head.
+   * - fallback: the directories that the site had before, by scheme.
+   * - origin: address of another site's public files, which are read there.
+   * - side, writes: what the switch says (see SwitchFlag); NULL: there is none.
    */
   private const OWN = [
     'public' => TRUE,
@@ -54,6 +59,10 @@ final class Options {
     'derivative_wait' => 15,
     'x_accel' => '',
     'local_directory' => '',
+    'fallback' => '',
+    'origin' => '',
+    'side' => NULL,
+    'writes' => 'yes',
   ];
 
   /**
@@ -63,8 +72,10 @@ final class Options {
    *   What the client is made with.
    * @param array<string, mixed> $own
    *   Values for the names in self::OWN.
+   * @param array<string, mixed> $arguments
+   *   For options of a client, as settings.php says them.
    */
-  private function __construct(public readonly ClientOptions $client, private readonly array $own) {}
+  private function __construct(public readonly ClientOptions $client, private readonly array $own, private readonly array $arguments) {}
 
   /**
    * Reads $settings['cistern'].
@@ -129,7 +140,9 @@ final class Options {
       $client[$argument] = $values[$name];
     }
     try {
-      return new self(new ClientOptions(...$client, log: Store::log(...)), $values + self::OWN);
+      // The scheme cistern:// is in the store on either side.
+      $guard = fn(string $key) => str_starts_with($key, 'cistern/') ?: WriteGuard::enter('store', $values['writes'], $key);
+      return new self(new ClientOptions(...$client, log: Store::log(...), beforeWrite: isset($values['side']) ? $guard : NULL), $values + self::OWN, $client);
     }
     catch (\TypeError $e) {
       throw new \InvalidArgumentException("A setting of Cistern in settings.php has a value of the wrong type: {$e->getMessage()}", 0, $e);
@@ -140,7 +153,68 @@ final class Options {
    * Whether the files of a scheme are in the store.
    */
   public function takesOver(string $scheme): bool {
-    return $scheme === 'cistern' || (in_array($scheme, ['public', 'private'], TRUE) && $this->own[$scheme]);
+    return $scheme === 'cistern' || ($this->isMoved($scheme) && !$this->isLocal());
+  }
+
+  /**
+   * Whether the files of a scheme are in the store, or the switch says where.
+   */
+  public function isMoved(string $scheme): bool {
+    return in_array($scheme, ['public', 'private'], TRUE) && $this->own[$scheme];
+  }
+
+  /**
+   * Whether the switch says that the site's files are in the old directory.
+   */
+  public function isLocal(): bool {
+    return $this->own['side'] === 'local';
+  }
+
+  /**
+   * Whether there is a switch.
+   */
+  public function isSwitched(): bool {
+    return $this->own['side'] !== NULL;
+  }
+
+  /**
+   * Whether what the store lacks is looked for in the old directory.
+   */
+  public function readsThrough(): bool {
+    return !$this->isLocal() && (OldDirectories::paths($this->own) !== [] || $this->own['origin'] !== '');
+  }
+
+  /**
+   * Where what the store lacks is looked for.
+   *
+   * @return array<string, \Cistern\Moving\Tree>
+   *   By scheme.
+   */
+  public function elsewhere(): array {
+    $trees = OldDirectories::trees(Settings::getInstance());
+    if ($this->own['origin'] !== '') {
+      $trees['public'] = new OriginTree($this->own['origin'], $this->own['local_directory'] . '/origin', $this->client->timeout);
+    }
+    return $trees;
+  }
+
+  /**
+   * The old directories, by scheme.
+   *
+   * @return array<string, string>
+   *   Paths.
+   */
+  public function oldDirectories(): array {
+    return OldDirectories::paths($this->own);
+  }
+
+  /**
+   * A client for commands that make the two sides alike.
+   *
+   * No switch keeps it from writing.
+   */
+  public function toolClient(): Client {
+    return new Client(new ClientOptions(...['readOnly' => FALSE] + $this->arguments));
   }
 
   /**

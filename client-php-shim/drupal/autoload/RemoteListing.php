@@ -73,11 +73,31 @@ trait RemoteListing {
     }
     catch (NotFound | Conflict $e) {
       // A scheme's directory comes with the first file in it.
-      if (!Store::isRoot($key)) {
+      if (!Store::isRoot($key) && $this->store->oldEntry($key)?->isDirectory !== TRUE) {
         throw new NotRegularDirectoryException("$dir is not a directory.", 0, $e);
       }
     }
+    $this->addOld($children, $key, $recursive);
     return $children;
+  }
+
+  /**
+   * Adds what only the old directory has.
+   *
+   * @param array<string, array<string, bool>> $children
+   *   As children() returns it.
+   * @param string $key
+   *   The directory.
+   * @param bool $recursive
+   *   Whether all below it is wanted.
+   */
+  private function addOld(array &$children, string $key, bool $recursive): void {
+    foreach ($this->store->old?->children($key) ?? [] as $name => $file) {
+      $children[$key][$name] ??= $file->isDirectory;
+      if ($recursive && $file->isDirectory) {
+        $this->addOld($children, "$key/$name", TRUE);
+      }
+    }
   }
 
   /**

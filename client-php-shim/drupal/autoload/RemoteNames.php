@@ -34,7 +34,7 @@ trait RemoteNames {
    *   URIs.
    */
   private function namesToTry(string $uri, string $source): \Generator {
-    if ($this->needsNoLook($source, $uri)) {
+    if ($this->store->old === NULL && $this->needsNoLook($source, $uri)) {
       yield $uri;
     }
     yield from $this->freeNames($uri);
@@ -58,7 +58,7 @@ trait RemoteNames {
       }
       $found = $this->store->client->statMany([$parent, ...array_keys($names)], fresh: TRUE);
       foreach ($names as $key => $name) {
-        if ($found[$key] === NULL) {
+        if ($found[$key] === NULL && $this->store->oldEntry($key) === NULL) {
           yield $name;
         }
       }

@@ -96,6 +96,9 @@ trait RemotePlacement {
    *   Whether what is there is replaced.
    */
   private function writeOnce(string $uri, callable $write, bool $overwrite): string {
+    if (!$overwrite && $this->store->oldEntry($this->store->key($uri)) !== NULL && $this->store->client->stat($this->store->key($uri)) === NULL) {
+      throw new Conflict("'$uri' exists.", 'precondition-failed', 412);
+    }
     $entry = $write($this->store->key($uri), $overwrite);
     $this->store->noticeWrite();
     $this->keepMode($entry);
@@ -143,7 +146,10 @@ trait RemotePlacement {
       $from = $this->store->key($source);
       return function (string $key, bool $overwrite) use ($client, $from, $source, $operation): Entry {
         // Core wants the directory to be there; the tracker looks.
-        $parents = $this->isImplied(dirname($key));
+        $parents = $this->isImplied(dirname($key)) || $this->store->oldEntry(dirname($key))?->isDirectory === TRUE;
+        if ($operation === 'move') {
+          $this->store->old?->forget($from);
+        }
         $entry = $operation === 'copy' ? $client->copy($from, $key, $overwrite, $parents) : $client->move($from, $key, $overwrite, $parents);
         if ($operation === 'copy' && $entry->isDirectory) {
           // Core copies files only. Nothing else can be in there yet: the copy

@@ -4,7 +4,6 @@ declare(strict_types=1);
 
 namespace Cistern\Drupal;
 
-use Cistern\AbstractStreamWrapper;
 use Cistern\Client;
 use Cistern\Entry;
 use Cistern\Exception\CisternException;
@@ -23,7 +22,7 @@ use Drupal\Core\StreamWrapper\StreamWrapperInterface;
  * PHP makes an object for every call, and Drupal keeps one to ask for URLs:
  * nothing here needs a constructor, and what outlives a call is in the store.
  */
-abstract class RemoteStream extends AbstractStreamWrapper implements StreamWrapperInterface {
+abstract class RemoteStream extends ReadThroughStream implements StreamWrapperInterface {
 
   /**
    * What a scheme's root and all directories may be done to, as in core.
@@ -264,7 +263,7 @@ abstract class RemoteStream extends AbstractStreamWrapper implements StreamWrapp
       return $known;
     }
     [, $directory, $style, $rest] = explode('/', $key, 4) + ['', '', '', ''];
-    if ($directory !== 'styles' && Store::isImage($key) && $store->recent->isKeeping()) {
+    if ($directory !== 'styles' && Store::isImage($key) && $store->recent->isKeeping() && $store->old === NULL) {
       return $store->recent->statOfOriginal($store->client, $key);
     }
     $found = $directory === 'styles' && $style !== '' && $rest === '' ? $store->flush->finds($key) : NULL;

@@ -8,6 +8,7 @@ use Cistern\Client;
 use Cistern\Entry;
 use Cistern\Exception\InvalidRequest;
 use Cistern\Exception\Unavailable;
+use Cistern\Moving\OldFiles;
 
 /**
  * The site's files in Cistern.
@@ -48,6 +49,11 @@ final class Store {
   public readonly StyleFlush $flush;
 
   /**
+   * What is not in the store yet, but in the directory that the site had.
+   */
+  public readonly ?OldFiles $old;
+
+  /**
    * How many operations must not take an outage for an absence.
    */
   private int $strict = 0;
@@ -81,6 +87,7 @@ final class Store {
     $this->recent = new RecentImages();
     $this->flush = new StyleFlush(array_values(array_filter(['public', 'private', 'cistern'], $options->takesOver(...))));
     $this->client = self::$clients[serialize([$connection->trackers, $connection->domain, $connection->prefix])] ??= new Client($connection);
+    $this->old = $options->readsThrough() ? new OldFiles($this->client, $options->elsewhere()) : NULL;
   }
 
   /**
@@ -149,7 +156,24 @@ final class Store {
    */
   public function stat(string $uri, bool $fresh = FALSE): ?Entry {
     $key = $this->key($uri);
-    return self::isRoot($key) ? new Entry($key, TRUE, 0.0) : $this->client->stat($key, $fresh);
+    return self::isRoot($key) ? new Entry($key, TRUE, 0.0) : $this->client->stat($key, $fresh) ?? $this->oldEntry($key);
+  }
+
+  /**
+   * What only the old directory has of a key that the store does not have.
+   */
+  public function oldEntry(string $key): ?Entry {
+    $file = $this->old?->find($key);
+    return $file === NULL ? NULL : ReadThroughStream::entry($key, $file);
+  }
+
+  /**
+   * Brings a file into the store, if only the old directory has it.
+   */
+  public function bring(string $uri): void {
+    if ($this->old !== NULL && $this->client->stat($this->key($uri), TRUE) === NULL) {
+      $this->old->bringIn($this->key($uri));
+    }
   }
 
   /**

@@ -41,6 +41,7 @@ final class TakeOver {
    */
   public static function apply(array &$settings, string $app_root, string $site_path, mixed ...$options): void {
     $options += Options::environment();
+    $options = self::obeySwitch($options, $app_root);
     $checked = Options::fromArray($options);
     if (!filter_var(ini_get('allow_url_fopen'), FILTER_VALIDATE_BOOLEAN)) {
       throw new \InvalidArgumentException("PHP's allow_url_fopen is off, which forbids public:// and private:// in a store. Set allow_url_fopen = On in php.ini.");
@@ -49,21 +50,63 @@ final class TakeOver {
     $local = ($options['local_directory'] ?? '') ?: "$app_root/$public/.cistern";
     self::prepareLocal("$app_root/$public", FALSE);
     self::prepareLocal($local, TRUE);
+    $options['local_directory'] = $local;
 
     // The status report and core's installer look for directories on a disk.
     self::makeDirectory("$local/php");
     $settings['php_storage']['twig']['directory'] ??= "$local/php";
-    if ($checked->takesOver('private')) {
+    if ($checked->isMoved('private')) {
       $settings['file_private_path'] ??= "$local/private";
       self::makeDirectory($settings['file_private_path'], $app_root);
     }
 
     $settings['cistern'] = $options;
     $settings['file_additional_public_schemes'][] = 'cistern';
-    $yamls = ['services', ...array_filter(['public', 'private'], $checked->takesOver(...))];
+    $schemes = array_filter(['public', 'private'], $checked->isMoved(...));
+    $yamls = ['services', ...$schemes];
+    if ($checked->isLocal()) {
+      $yamls = ['services', 'old', ...array_map(fn(string $scheme): string => "old_$scheme", $schemes)];
+    }
     foreach ($yamls as $name) {
       $settings['container_yamls'][] = self::yaml($name);
     }
+  }
+
+  /**
+   * Asks the switch, where there is one, which side this web request is on.
+   *
+   * @param array<string, mixed> $options
+   *   As in apply().
+   * @param string $app_root
+   *   Where Drupal is.
+   *
+   * @return array<string, mixed>
+   *   The options, with the answer instead of the question.
+   */
+  private static function obeySwitch(array $options, string $app_root): array {
+    $paths = OldDirectories::paths($options);
+    foreach ($paths as $scheme => $path) {
+      if (!str_starts_with($path, '/') || str_starts_with("$path/", "$app_root/")) {
+        throw new \InvalidArgumentException("The fallback for $scheme:// ($path) must be an absolute path outside of the document root: there a web server would serve files that the site has deleted since. Mount the directory at another place too.");
+      }
+    }
+    $origin = $options['origin'] ?? '';
+    if ($origin !== '' && (!preg_match('~^https?://[^\s?#]+$~', $origin) || isset($paths['public']))) {
+      throw new \InvalidArgumentException("The origin must be the address of another site's public files (https://www.example.com/sites/default/files), and there can be no fallback for public:// beside it.");
+    }
+    $databases = $options['switch'] ?? FALSE;
+    $wait = (float) ($options['switch_wait'] ?? 30.0);
+    unset($options['switch'], $options['switch_wait'], $options['side'], $options['writes']);
+    if ($databases === FALSE) {
+      return $options;
+    }
+    foreach (['public', 'private'] as $scheme) {
+      if (($options[$scheme] ?? TRUE) && !isset($paths[$scheme])) {
+        throw new \InvalidArgumentException("Cistern's setting 'switch' needs the old directory of $scheme:// too: fallback: ['public' => …, 'private' => …].");
+      }
+    }
+    $flag = SwitchFlag::atBoot((array) $databases, $app_root, $wait);
+    return ['side' => $flag['side'], 'writes' => $flag['writes']] + $options;
   }
 
   /**

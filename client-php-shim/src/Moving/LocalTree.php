@@ -10,7 +10,7 @@ use Cistern\Exception\Unavailable;
  * A local directory with a site's files, on NFS as a rule: what of it may be in the store. Symbolic links are not
  * followed.
  */
-final class LocalTree
+final class LocalTree implements Tree
 {
     public readonly string $root;
     private readonly NeverPublished $never;
@@ -143,7 +143,8 @@ final class LocalTree
      */
     public function checkThere(): void
     {
-        if (!is_dir($this->root)) {
+        // A mount point that nobody may read tells that nothing is mounted on it.
+        if (!is_dir($this->root) || !is_readable($this->root)) {
             throw new Unavailable("The directory $this->root is not there. Is it mounted on this machine?");
         }
     }

@@ -26,7 +26,7 @@ final class OldFiles
     public readonly Tombstones $tombstones;
 
     /**
-     * @param array<string, LocalTree> $trees by the first segment of keys: 'public'
+     * @param array<string, Tree> $trees by the first segment of keys: 'public'
      */
     public function __construct(private readonly Client $client, private readonly array $trees)
     {
@@ -177,7 +177,7 @@ final class OldFiles
     }
 
     /**
-     * @return array{LocalTree|null, string} the directory of a key's scheme, and the path in it
+     * @return array{Tree|null, string} the directory of a key's scheme, and the path in it
      */
     private function locate(string $key): array
     {

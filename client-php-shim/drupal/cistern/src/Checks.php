@@ -59,7 +59,7 @@ class Checks {
     if ($probe ?? $this->configFactory->get('cistern.settings')->get('probe') ?? TRUE) {
       $checks[] = $this->probe();
     }
-    return [...$checks, ...$this->local(), $this->compareHeads()];
+    return [...$checks, ...$this->local(), ...$this->oldDirectories(), $this->compareHeads()];
   }
 
   /**
@@ -68,7 +68,7 @@ class Checks {
   protected function takeOver(): Check {
     $head = $this->heads->fingerprint();
     $title = $this->t('Cistern: schemes');
-    $own = fn(string $class): bool => str_starts_with($class, 'Cistern\\Drupal\\');
+    $own = fn(string $class): bool => $class === 'switched' || str_starts_with($class, 'Cistern\\Drupal\\');
     foreach (['public', 'private'] as $scheme) {
       if ($this->store->options->takesOver($scheme) && !$own($head[$scheme])) {
         return $this->check('schemes', $title, Check::ERROR, $this->t("settings.php puts @scheme:// into Cistern, but @class is in use. Something else in container_yamls or a module's service provider replaces it.", [
@@ -183,6 +183,27 @@ class Checks {
       $checks[] = $this->check('config_sync', $this->t('Cistern: configuration directory'), Check::WARNING, $this->t("config_sync_directory is @path, below this web head's own public directory: other heads do not see it. Keep it beside the code, in version control.", ['@path' => $sync]));
     }
     return $checks;
+  }
+
+  /**
+   * Whether this head sees the directories that the files were in before.
+   *
+   * @return list<\Drupal\cistern\Check>
+   *   One, if there are any.
+   */
+  protected function oldDirectories(): array {
+    $paths = $this->store->options->oldDirectories();
+    if ($paths === []) {
+      return [];
+    }
+    $title = $this->t('Cistern: old directories');
+    $bad = array_filter($paths, fn(string $path): bool => !is_dir($path) || !is_readable($path) || ($this->store->options->isSwitched() && !is_writable($path)));
+    if ($bad !== []) {
+      return [$this->check('old', $title, Check::ERROR, $this->t('Not there, or not readable and writable, on this web head: @paths. Are they mounted?', ['@paths' => $this->pairs($bad)]))];
+    }
+    return [$this->check('old', $title, Check::OK, $this->store->options->isLocal()
+      ? $this->t('The site works in @paths (drush cistern:switch).', ['@paths' => $this->pairs($paths)])
+      : $this->t('The site works in the store; what it lacks is read in @paths.', ['@paths' => $this->pairs($paths)]))];
   }
 
   /**

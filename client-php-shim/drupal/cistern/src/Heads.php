@@ -32,7 +32,7 @@ class Heads implements EventSubscriberInterface {
   /**
    * What must be the same on all heads.
    */
-  private const SAME = ['version', 'public', 'private', 'domain', 'prefix', 'salt'];
+  private const SAME = ['version', 'public', 'private', 'domain', 'prefix', 'salt', 'fallback'];
 
   public function __construct(
     protected KeyValueFactoryInterface $keyValue,
@@ -92,14 +92,25 @@ class Heads implements EventSubscriberInterface {
       'host' => (string) gethostname(),
       'root' => $this->root(),
       'version' => $this->version(),
-      'public' => (string) $this->streamWrappers->getClass('public'),
-      'private' => (string) $this->streamWrappers->getClass('private'),
+      'public' => $this->provider('public'),
+      'private' => $this->provider('private'),
+      'fallback' => (string) json_encode($this->store?->options->oldDirectories() ?? []),
       'domain' => $client->domain ?? '',
       'prefix' => $client->prefix ?? '',
       'salt' => substr(hash('sha256', 'cistern' . $this->settings->get('hash_salt')), 0, 12),
       'seen' => $this->time->getCurrentTime(),
       'wrote' => $this->store?->lastWrite() ?? $previous['wrote'] ?? NULL,
     ];
+  }
+
+  /**
+   * Who provides a scheme here.
+   *
+   * A head with a switch changes that at its next request, by itself.
+   */
+  private function provider(string $scheme): string {
+    $class = (string) $this->streamWrappers->getClass($scheme);
+    return $this->store?->options->isSwitched() === TRUE && str_starts_with($class, 'Cistern\\Drupal\\') ? 'switched' : $class;
   }
 
   /**

@@ -4,8 +4,8 @@ import { configDefaults, defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['{services,tracker,storage-node,ops,test,bench}/**/*.test.ts'],
-    // On real Drupal: `npm run test:drupal`.
-    exclude: [...configDefaults.exclude, 'test/drupal/**'],
+    // On real Drupal: `npm run test:drupal`; on a Docker engine: `npm run test:compose`.
+    exclude: [...configDefaults.exclude, 'test/drupal/**', 'test/compose/**'],
     globalSetup: ['test/support/global-setup.ts'],
     testTimeout: 90_000,
     hookTimeout: 120_000,

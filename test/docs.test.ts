@@ -72,7 +72,8 @@ describe('configuration.md', () => {
   it('knows every CISTERN_ variable that stands in the code, and no page knows another', () => {
     const services = variables(['services', 'storage-node', 'tracker', 'ops'].map(sources).join('\n'));
     expect(variables(read(page))).toEqual(expect.arrayContaining(services));
-    const all = [...services, ...variables(sources('test'))];
+    const compose = ['docker-compose.yml', 'docker-compose.node.yml'].map(read).join('\n');
+    const all = [...services, ...variables(sources('test')), ...variables(compose)];
     for (const any of pages) expect(all, any).toEqual(expect.arrayContaining(variables(read(any))));
   });
 

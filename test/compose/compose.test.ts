@@ -1,0 +1,176 @@
+// `docker compose up` as users type it: the README's walk through, containers that are as closed as they say, networks
+// that are cut in two, processes that die, a rolling upgrade under load, and the loss of the database.
+import { readFileSync } from 'node:fs';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { lacksRoot, needs } from '../support/needs.ts';
+import { waitFor } from '../support/wait.ts';
+import { Client } from './client.ts';
+import { COMPOSE, docker, lacksEngine, run } from './engine.ts';
+import { Stack } from './stack.ts';
+
+const lack = lacksEngine();
+const stack = new Stack();
+let client: Client;
+
+beforeAll(async () => {
+  if (lack !== undefined) return;
+  Object.assign(stack.env, { CISTERN_IMAGE: `${stack.project}:1` });
+  await stack.up();
+  client = new Client(stack.url, stack.adminToken);
+});
+beforeEach((context) => needs(context, lack));
+afterEach(async ({ task }) => {
+  if (task.result?.state === 'fail' && lack === undefined) process.stderr.write(await stack.logs());
+});
+afterAll(async () => {
+  if (lack === undefined) await stack.down();
+});
+
+it('does what the README says', async () => {
+  const readme = readFileSync('README.md', 'utf8');
+  const [, block = ''] = /<!-- ci: compose -->\n```sh\n(.*?)\n```/s.exec(readme) ?? [];
+  expect(block).toContain('docker compose up');
+  // The same commands, as a project of our own, with what this machine has of Compose.
+  const commands = block.replaceAll('docker compose', `${COMPOSE} --project-name ${stack.project}`);
+  const printed = await run(
+    'bash',
+    ['-euo', 'pipefail', '-c', commands.replace('secrets.sh', '$& "$CISTERN_SECRETS"')],
+    stack.env,
+  );
+  expect(printed).toContain('verdict\thealthy');
+  expect(printed).toContain('hello from a container');
+  await stack.healthy();
+});
+
+it('runs nothing as root, on file systems that cannot be written to, within limits', async () => {
+  for (const service of ['postgres', 'tracker1', 'tracker2', 'node1', 'node2', 'node3', 'gateway']) {
+    const { Config, HostConfig } = await stack.inspect(service);
+    expect([service, HostConfig.ReadonlyRootfs, HostConfig.RestartPolicy.Name]).toEqual([
+      service,
+      true,
+      'unless-stopped',
+    ]);
+    expect(HostConfig.CapDrop).toEqual(['ALL']);
+    expect(HostConfig.Memory).toBeGreaterThan(0);
+    expect(HostConfig.NanoCpus).toBeGreaterThan(0);
+    expect(['postgres', 'node', 'nginx']).toContain(Config.User);
+    const environment = await docker('inspect', '--format', '{{json .Config.Env}}', await stack.id(service));
+    expect(environment).not.toContain(stack.adminToken);
+    expect(await docker('exec', await stack.id(service), 'id', '-u')).not.toBe('0\n');
+  }
+});
+
+it('takes large files through the gateway', async () => {
+  const content = 'x'.repeat(40 * 1024 * 1024);
+  expect(await client.put('large.bin', content)).toBe(201);
+  expect(await client.get('large.bin')).toBe(content);
+});
+
+it('starts again what was killed, and loses nothing meanwhile', async (context) => {
+  needs(context, lacksRoot());
+  for (const service of ['tracker1', 'node2']) {
+    const { State, RestartCount } = await stack.inspect(service);
+    client.start();
+    process.kill(State.Pid, 'SIGKILL');
+    await waitFor(async () => (await stack.inspect(service)).RestartCount > RestartCount, {
+      what: `a new ${service}`,
+    });
+    await stack.healthy(service);
+    await client.stop();
+  }
+  expect(await client.lost()).toEqual([]);
+});
+
+describe('a network that is cut', () => {
+  beforeEach((context) => {
+    needs(context, lacksRoot());
+    client.failures.length = 0;
+  });
+
+  it.each([
+    ['tracker1', 'postgres', 'uploads go through the other tracker'],
+    ['tracker1', 'node1', 'uploads go to the other nodes, reads to the other copy'],
+    ['node1', 'node2', 'uploads do without it'],
+  ])('between %s and %s: %s', async (one, other) => {
+    const heal = await stack.partition(one, other);
+    try {
+      for (let n = 0; n < 15; n++) await client.put(`cut/${one}-${other}-${n}.txt`, `number ${n}`);
+      expect(await client.lost()).toEqual([]);
+      expect(client.failures).toEqual([]);
+    } finally {
+      await heal();
+    }
+    await stack.healthy(one, other);
+    expect(await client.lost()).toEqual([]);
+  });
+
+  it('a node without any network is missed, and back when it has one again', async () => {
+    const [network] = Object.keys((await stack.inspect('node3')).NetworkSettings.Networks) as [string];
+    const id = await stack.id('node3');
+    await docker('network', 'disconnect', network, id);
+    try {
+      await waitFor(async () => (await status()).includes('host h3 is down'), {
+        what: 'h3 to be missed',
+        every: 500,
+      });
+      await client.put('cut/alone.txt', 'alone');
+      expect(await client.lost()).toEqual([]);
+      expect(client.failures).toEqual([]);
+    } finally {
+      await docker('network', 'connect', '--alias', 'node3', network, id);
+    }
+    await waitFor(async () => (await status()).startsWith('verdict\thealthy'), {
+      what: 'a healthy cluster',
+      timeout: 90_000,
+      every: 500,
+    });
+  });
+});
+
+it('is upgraded service by service to a new image, without one failed request', async () => {
+  const next = `${stack.project}:2`;
+  const context = `FROM ${stack.env.CISTERN_IMAGE}\nLABEL org.opencontainers.image.version=next\n`;
+  await run('bash', [
+    '-c',
+    `printf '${context.replaceAll('\n', '\\n')}' | docker build --quiet --tag ${next} -`,
+  ]);
+  client.failures.length = 0;
+  const before = client.written.size;
+  stack.env.CISTERN_IMAGE = next;
+  client.start();
+  try {
+    for (const service of ['tracker1', 'tracker2', 'node1', 'node2', 'node3']) {
+      await stack.compose('up', '--detach', '--no-deps', '--no-build', service);
+      await stack.healthy(service);
+      expect((await stack.inspect(service)).Config.Image).toBe(next);
+    }
+  } finally {
+    await client.stop();
+  }
+  expect(client.failures).toEqual([]);
+  expect(client.written.size).toBeGreaterThan(before + 50);
+  expect(await client.lost()).toEqual([]);
+});
+
+it('comes back from its backup when the volume of the database is lost', async () => {
+  await client.put('before.txt', 'before the backup');
+  await stack.cistern('backup');
+  await client.put('after.txt', 'after the backup');
+  await stack.compose('stop', 'tracker1', 'tracker2', 'postgres');
+  await stack.compose('rm', '--force', 'postgres');
+  await docker('volume', 'rm', `${stack.project}_database`);
+  await stack.compose('up', '--detach', '--no-deps', 'postgres');
+  await stack.healthy('postgres');
+  expect(await stack.cistern('restore', '--node', 'http://node1:7501')).toContain('0 files without bytes');
+  await stack.compose('up', '--detach', '--no-build');
+  await stack.healthy();
+  expect(await client.lost()).toEqual([]);
+});
+
+async function status(): Promise<string> {
+  try {
+    return await stack.cistern('status');
+  } catch (error) {
+    return (error as Error).message;
+  }
+}

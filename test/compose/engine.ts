@@ -1,0 +1,35 @@
+// The Docker engine and Compose, by their commands: what is tested is what an operator types.
+import { execFile, spawnSync } from 'node:child_process';
+import { promisify } from 'node:util';
+
+const execute = promisify(execFile);
+/** The builder that every engine has, also where buildx is not. */
+const BUILDER = { DOCKER_BUILDKIT: '0', COMPOSE_DOCKER_CLI_BUILD: '0' };
+
+/** Compose v2 if the machine has it, else docker-compose 1.29. */
+export const COMPOSE =
+  spawnSync('docker', ['compose', 'version']).status === 0 ? 'docker compose' : 'docker-compose';
+
+/** For `needs`: an engine that answers, with Compose. */
+export function lacksEngine(): string | undefined {
+  if (spawnSync('docker', ['info']).status !== 0) return 'no Docker engine answers';
+  if (COMPOSE === 'docker-compose' && spawnSync('docker-compose', ['version']).status !== 0)
+    return 'Compose is not installed';
+  return undefined;
+}
+
+/** Runs a command to its end and answers with its standard output. @throws with all that it printed */
+export async function run(command: string, args: string[], env: NodeJS.ProcessEnv = {}): Promise<string> {
+  try {
+    const { stdout } = await execute(command, args, {
+      env: { ...process.env, ...BUILDER, ...env },
+      maxBuffer: 64 * 1024 * 1024,
+    });
+    return stdout;
+  } catch (error) {
+    const { stdout, stderr } = error as { stdout: string; stderr: string };
+    throw new Error(`${command} ${args.join(' ')} failed:\n${stdout}\n${stderr}`, { cause: error });
+  }
+}
+
+export const docker = (...args: string[]) => run('docker', args);

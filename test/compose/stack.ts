@@ -1,0 +1,128 @@
+// A cluster from the repository's own compose file, as a project of its own: its own secrets, port, volumes and images.
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { freePort } from '../../ops/up/ports.ts';
+import { waitFor } from '../support/wait.ts';
+import { COMPOSE, docker, run } from './engine.ts';
+
+const SERVICES = ['postgres', 'tracker1', 'tracker2', 'node1', 'node2', 'node3', 'gateway'];
+
+export class Stack {
+  readonly project = `cisterntest${randomBytes(4).toString('hex')}`;
+  readonly secrets = mkdtempSync(join(tmpdir(), 'cistern-compose-'));
+  /** Of Compose; the image may be changed for an upgrade. */
+  readonly env: Record<string, string> = {};
+  url = '';
+
+  /** Builds the images and starts everything. */
+  async up(): Promise<void> {
+    const port = await freePort();
+    this.url = `http://127.0.0.1:${port}`;
+    Object.assign(this.env, {
+      CISTERN_SECRETS: this.secrets,
+      CISTERN_PORT: String(port),
+      CISTERN_RESERVE_BYTES: '1048576',
+      // Where packages come through a mirror, the host can reach it.
+      BUILD_NETWORK: 'host',
+    });
+    await run('ops/containers/secrets.sh', [this.secrets]);
+    await this.compose('up', '--build', '--detach');
+    await this.healthy().catch(async (error) => {
+      process.stderr.write(await this.logs());
+      throw error;
+    });
+  }
+
+  async down(): Promise<void> {
+    await this.compose('down', '--volumes', '--remove-orphans', '--timeout', '1');
+    rmSync(this.secrets, { recursive: true, force: true });
+  }
+
+  compose(...args: string[]): Promise<string> {
+    const [command, ...first] = COMPOSE.split(' ') as [string, ...string[]];
+    return run(command, [...first, '--project-name', this.project, ...args], this.env);
+  }
+
+  /** The `cistern` command in a container of the cluster, as its administrator. */
+  cistern(...args: string[]): Promise<string> {
+    return this.compose('run', '--rm', '-T', '--no-deps', 'cistern', ...args);
+  }
+
+  get adminToken(): string {
+    return readFileSync(join(this.secrets, 'admin.token'), 'utf8').trim();
+  }
+
+  /** The id of a service's container. */
+  async id(service: string): Promise<string> {
+    // By Docker itself, which is asked often: docker-compose 1.29 takes a second to start.
+    const labels = [`project=${this.project}`, `service=${service}`, 'oneoff=False'];
+    const filters = labels.flatMap((label) => ['--filter', `label=com.docker.compose.${label}`]);
+    return (await docker('ps', '--all', '--quiet', ...filters)).trim();
+  }
+
+  async inspect(service: string): Promise<Inspected> {
+    return JSON.parse(await docker('inspect', await this.id(service)))[0];
+  }
+
+  async address(service: string): Promise<string> {
+    const [network] = Object.values((await this.inspect(service)).NetworkSettings.Networks);
+    return (network as { IPAddress: string }).IPAddress;
+  }
+
+  /** Waits until the health checks of these services say that they are well. */
+  async healthy(...services: string[]): Promise<void> {
+    for (const service of services.length > 0 ? services : SERVICES) {
+      await waitFor(async () => (await this.inspect(service)).State.Health?.Status === 'healthy', {
+        what: `${service} to be healthy`,
+        timeout: 300_000,
+        every: 250,
+      });
+    }
+  }
+
+  /**
+   * Cuts two services off from each other, and from nobody else: each drops what it would send to the other.
+   * @returns what heals it
+   */
+  async partition(one: string, other: string): Promise<() => Promise<void>> {
+    const ways = await Promise.all(
+      [
+        [one, other],
+        [other, one],
+      ].map(async ([from, to]) => ({
+        pid: (await this.inspect(from as string)).State.Pid,
+        address: await this.address(to as string),
+      })),
+    );
+    const route = (verb: string) =>
+      Promise.all(
+        ways.map(({ pid, address }) =>
+          run('nsenter', [`--net=/proc/${pid}/ns/net`, 'ip', 'route', verb, 'blackhole', `${address}/32`]),
+        ),
+      );
+    await route('add');
+    return async () => void (await route('del'));
+  }
+
+  /** What the services have written last, for a test that failed. */
+  logs(): Promise<string> {
+    return this.compose('logs', '--tail', '40');
+  }
+}
+
+export interface Inspected {
+  Config: { User: string; Image: string };
+  Image: string;
+  HostConfig: {
+    ReadonlyRootfs: boolean;
+    Memory: number;
+    NanoCpus: number;
+    CapDrop: string[];
+    RestartPolicy: { Name: string };
+  };
+  NetworkSettings: { Networks: Record<string, unknown> };
+  State: { Pid: number; Health?: { Status: string } };
+  RestartCount: number;
+}

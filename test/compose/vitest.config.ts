@@ -1,0 +1,12 @@
+// `npm run test:compose`: the compose file, on a Docker engine. One file at a time: each brings up a whole cluster.
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    include: ['test/compose/**/*.test.ts'],
+    testTimeout: 300_000,
+    hookTimeout: 900_000,
+    fileParallelism: false,
+    pool: 'forks',
+  },
+});

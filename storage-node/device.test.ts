@@ -26,6 +26,7 @@ import {
   sign,
   startFakeTracker,
   startTestNode,
+  unfinishedBlobs,
   until,
 } from './testing.ts';
 
@@ -130,7 +131,7 @@ describe('a disk that is gone', () => {
     expect((await node.put(1, small)).status).toBe(201);
     execFileSync('umount', ['-l', dev1()]);
     expect((await node.put(2, small)).status).toBe(503);
-    expect(readdirSync(join(dev1(), 'tmp'))).toEqual([]);
+    expect(unfinishedBlobs(dev1())).toEqual([]);
     expect(existsSync(join(dev1(), '0/000/000/0000000002.fid'))).toBe(false);
   });
 });
@@ -178,13 +179,13 @@ describe('space', () => {
         },
       });
       const answer = fetch(node.putUrl(4, { max: 1_500_000 }), { method: 'PUT', body, ...half });
-      await until(() => readdirSync(join(dev1(), 'tmp')).length === 1);
+      await until(() => unfinishedBlobs(dev1()).length === 1);
       try {
         writeFileSync(join(dev1(), 'filler'), Buffer.alloc(4_000_000));
       } catch {}
       goOn();
       expect((await answer).status).toBe(507);
-      await until(() => readdirSync(join(dev1(), 'tmp')).length === 0);
+      await until(() => unfinishedBlobs(dev1()).length === 0);
       // Removing must work on a full disk.
       expect((await node.remove(1)).status).toBe(204);
     } finally {
@@ -201,7 +202,7 @@ describe('a device', () => {
     running = [];
     writeFileSync(join(dev1(), 'tmp', '7.some-session.1'), 'half');
     await start();
-    expect(readdirSync(join(dev1(), 'tmp'))).toEqual([]);
+    expect(unfinishedBlobs(dev1())).toEqual([]);
   });
 
   it('takes no writes while the clock is off, and says by how much', async () => {
@@ -267,7 +268,7 @@ describe('a device', () => {
       expect((await check()).status).toBe(204);
       expect((await node.put(1, small)).status).toBe(201);
       await until(() => last(1)?.condition === 'ok');
-      expect(readdirSync(join(dev1(), 'tmp'))).toEqual([]);
+      expect(unfinishedBlobs(dev1())).toEqual([]);
     } finally {
       enableFailPoints({});
     }

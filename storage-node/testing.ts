@@ -1,6 +1,6 @@
 // For the node's tests: a real node on real directories, and a tracker that knows two routes only.
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Fastify from 'fastify';
@@ -127,6 +127,11 @@ export function blobClient(url: string) {
 }
 
 /** Resolves when `condition` holds, and fails when it has not for twenty seconds. */
+/** The temporary files of a device's uploads; the scrub writes its position there as well, for a moment. */
+export function unfinishedBlobs(device: string): string[] {
+  return readdirSync(join(device, 'tmp')).filter((name) => /^\d/.test(name));
+}
+
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
   const deadline = Date.now() + 20_000;
   while (!(await condition())) {

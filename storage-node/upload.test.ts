@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { request as rawRequest } from 'node:http';
 import { createServer as createTcpServer } from 'node:net';
 import { join } from 'node:path';
@@ -6,7 +6,17 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { formatDigest } from '../services/digests.ts';
 import { partIsGenuine, type Receipt } from '../services/tickets.ts';
 import { blobPath } from './layout.ts';
-import { binding, keyring, random, sha256, sign, startPair, startTestNode, until } from './testing.ts';
+import {
+  binding,
+  keyring,
+  random,
+  sha256,
+  sign,
+  startPair,
+  startTestNode,
+  unfinishedBlobs,
+  until,
+} from './testing.ts';
 
 const small = random(1000);
 const large = random(3 * 1024 * 1024 + 17);
@@ -15,7 +25,7 @@ afterAll(stop);
 
 const dev1 = () => node.paths[0] as string;
 const stored = (fid: number) => join(dev1(), blobPath(fid));
-const temporary = (path = dev1()) => readdirSync(join(path, 'tmp'));
+const temporary = (path = dev1()) => unfinishedBlobs(path);
 async function problemOf(answer: Response) {
   const { type } = (await answer.json()) as { type: string };
   return { status: answer.status, type: type.replace('urn:cistern:problem:', '') };

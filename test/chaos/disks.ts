@@ -17,7 +17,7 @@ export function replicaPath({ nodes }: Cluster, fid: number, device: number): st
   return join(found.path, blobPath(fid));
 }
 
-/** Every blob file on the disks of `nodes`, and every temporary file that was left behind. */
+/** Every blob file on the disks of `nodes`, and every upload's temporary file that was left behind. */
 export function onDisks({ nodes }: { nodes: Pick<NodePart, 'devices'>[] }): {
   replicas: Set<Replica>;
   temporary: string[];
@@ -27,7 +27,7 @@ export function onDisks({ nodes }: { nodes: Pick<NodePart, 'devices'>[] }): {
   for (const { id, path } of nodes.flatMap((node) => node.devices)) {
     for (const name of readdirSync(path, { recursive: true, encoding: 'utf8' })) {
       const fid = /(\d+)\.fid$/.exec(name)?.[1];
-      if (name.startsWith('tmp/')) temporary.push(`${path}/${name}`);
+      if (/^tmp\/\d/.test(name)) temporary.push(`${path}/${name}`);
       else if (fid !== undefined) replicas.add(`${Number(fid)}/${id}`);
     }
   }

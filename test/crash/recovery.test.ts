@@ -1,8 +1,10 @@
 // Backup and restore are killed at each of their steps. A backup is there whole or not at all, and what is there is
 // listed and removed in its turn; a restore that was cut short loses nothing, and can be begun again.
+
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, expect, test, vi } from 'vitest';
+import { unfinishedBlobs } from '../../storage-node/testing.ts';
 import { useCluster } from '../support/cluster.ts';
 import { runCistern } from '../support/command.ts';
 import { FailPoints } from '../support/fail-points.ts';
@@ -46,7 +48,7 @@ test.each(['backup-begun', 'backup-written', 'backup-linked', 'backup-stored', '
     points.reset();
     await cluster().ready();
     for (const { devices } of cluster().nodes) {
-      for (const { path } of devices) expect(readdirSync(join(path, 'tmp'))).toEqual([]);
+      for (const { path } of devices) expect(unfinishedBlobs(path)).toEqual([]);
     }
     // The next two take the place of all before them, wherever those were left.
     for (const tracker of [0, 1]) expect((await admin('POST', '/v1/backups', tracker)).status).toBe(201);

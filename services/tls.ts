@@ -9,15 +9,16 @@ import { buildConnector } from 'undici';
 import { ConfigError } from './config-error.ts';
 import type { Logger } from './logging.ts';
 
-/** Paths of PEM files. */
-export interface TlsSettings {
-  CISTERN_TLS_CERT_FILE?: string | undefined;
-  CISTERN_TLS_KEY_FILE?: string | undefined;
-  CISTERN_TLS_CA_FILE?: string | undefined;
-  CISTERN_TLS_CLIENT_CA_FILE?: string | undefined;
-}
+const NAMES = [
+  'CISTERN_TLS_CERT_FILE',
+  'CISTERN_TLS_KEY_FILE',
+  'CISTERN_TLS_CA_FILE',
+  'CISTERN_TLS_CLIENT_CA_FILE',
+] as const;
+type Name = (typeof NAMES)[number];
 
-type Name = keyof TlsSettings;
+/** Paths of PEM files. */
+export type TlsSettings = { [name in Name]?: string | undefined };
 
 /** What the files hold. */
 interface Material {
@@ -47,14 +48,7 @@ export class Tls {
     this.#settings = settings;
     this.#log = log;
     this.#material = read(settings);
-    const { CISTERN_TLS_CERT_FILE, CISTERN_TLS_KEY_FILE, CISTERN_TLS_CA_FILE, CISTERN_TLS_CLIENT_CA_FILE } =
-      settings;
-    this.#paths = [
-      CISTERN_TLS_CERT_FILE,
-      CISTERN_TLS_KEY_FILE,
-      CISTERN_TLS_CA_FILE,
-      CISTERN_TLS_CLIENT_CA_FILE,
-    ].filter((path) => path !== undefined);
+    this.#paths = NAMES.map((name) => settings[name]).filter((path) => path !== undefined);
   }
 
   /** `https` if there is a certificate to listen with. */

@@ -14,8 +14,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test, vi } from 'vitest';
+import { jsonLines, useCistern } from './support/cistern.ts';
 import { useCluster } from './support/cluster.ts';
-import { type RunOptions, runCistern } from './support/command.ts';
 import { waitFor } from './support/wait.ts';
 
 // Each command is a process of its own, which a busy machine is slow to start.
@@ -33,50 +33,21 @@ function local(name: string, bytes: Buffer | string): string {
   return path;
 }
 
-/** Runs the command as the demo domain's user, or as the operator. */
-function useCommand(cluster: ReturnType<typeof useCluster>) {
-  const as =
-    (token: () => string) =>
-    async (args: string[], options: RunOptions = {}) => {
-      const env = {
-        CISTERN_URL: cluster()
-          .trackers.map(({ url }) => url)
-          .join(','),
-        CISTERN_DOMAIN: cluster().domain,
-        CISTERN_TOKEN: token(),
-        ...options.env,
-      };
-      return runCistern(args, { ...options, env });
-    };
-  return { user: as(() => cluster().token), admin: as(() => cluster().adminToken) };
-}
-
-/** Runs a command that must succeed, and returns its lines of JSON. */
-async function lines<T = Record<string, unknown>>(run: ReturnType<typeof runCistern>): Promise<T[]> {
-  const ran = await run;
-  expect(ran.stderr).toBe('');
-  expect(ran.code).toBe(0);
-  return ran.stdout
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => JSON.parse(line) as T);
-}
-
 describe('files', () => {
   const cluster = useCluster();
-  const { user, admin } = useCommand(cluster);
+  const { user, admin } = useCistern(cluster);
 
   test('a file comes back as it was, small, large (straight to a node) and empty', async () => {
     for (const [name, size] of Object.entries({ empty: 0, small: 70_000, large: 9 * 1024 * 1024 })) {
       const bytes = randomBytes(size);
       const path = local(name, bytes);
-      const [entry] = await lines(user(['put', '--json', path, `there/${name}`]));
+      const [entry] = await jsonLines(user(['put', '--json', path, `there/${name}`]));
       expect(entry).toMatchObject({ key: `there/${name}`, size, sha256: sha256(bytes) });
       expect((await user(['get', `there/${name}`, join(scratch, 'back')])).code).toBe(0);
       expect(readFileSync(join(scratch, 'back')).equals(bytes), name).toBe(true);
       expect((await user(['cat', `there/${name}`])).bytes.equals(bytes), name).toBe(true);
     }
-    const [tracked] = await lines(
+    const [tracked] = await jsonLines(
       user(['put', '--no-direct', '--json', join(scratch, 'large'), 'there/tracked']),
     );
     expect(tracked).toMatchObject({ sha256: sha256(readFileSync(join(scratch, 'large'))) });
@@ -86,7 +57,7 @@ describe('files', () => {
     const bytes = randomBytes(3_000_000);
     expect((await user(['put', '--type', 'text/x-sql', '-', 'dump.sql'], { input: bytes })).code).toBe(0);
     expect((await user(['get', 'dump.sql', '-'])).bytes.equals(bytes)).toBe(true);
-    const [entry] = await lines(user(['stat', '--json', 'dump.sql']));
+    const [entry] = await jsonLines(user(['stat', '--json', 'dump.sql']));
     expect(entry).toMatchObject({ contentType: 'text/x-sql', size: bytes.length, sha256: sha256(bytes) });
   });
 
@@ -106,12 +77,12 @@ describe('files', () => {
       utimesSync(path, 1_600_000_000, 1_600_000_000);
     }
     mkdirSync(join(scratch, 'tree/empty'), { recursive: true });
-    const stored = await lines<{ key: string }>(
+    const stored = await jsonLines<{ key: string }>(
       user(['put', '--times', '--json', join(scratch, 'tree'), 'odd']),
     );
     expect(stored.map(({ key }) => key).sort()).toEqual(names.map((name) => `odd/${name}`).sort());
 
-    const listed = await lines<{ key: string; kind: string }>(user(['ls', '-r', '--json', 'odd']));
+    const listed = await jsonLines<{ key: string; kind: string }>(user(['ls', '-r', '--json', 'odd']));
     const files = listed.filter(({ kind }) => kind === 'file').map(({ key }) => key);
     expect(files.sort()).toEqual(names.map((name) => `odd/${name}`).sort());
     expect(listed).toContainEqual(expect.objectContaining({ kind: 'directory', key: 'odd/empty' }));
@@ -145,7 +116,7 @@ describe('files', () => {
     const gone = await user(['cat', 'notes/1.txt']);
     expect(gone.code).toBe(1);
     expect(gone.stderr).toMatch(/^cistern: cannot read 'notes\/1.txt': .*; look with 'cistern ls'\n$/);
-    const trash = await lines<{ id: number; key: string }>(
+    const trash = await jsonLines<{ id: number; key: string }>(
       user(['trash', 'list', '--json', '--prefix', 'notes/']),
     );
     expect(trash).toEqual([expect.objectContaining({ key: 'notes/1.txt', reason: 'deleted' })]);
@@ -190,14 +161,14 @@ describe('files', () => {
     expect((await admin(['domain', 'add', 'second.example', '--trash-days', '3'])).code).toBe(0);
     expect((await admin(['domain', 'add', 'second.example'])).code).toBe(1);
     expect((await admin(['domain', 'set', 'second.example', '--trash-days', '4'])).code).toBe(0);
-    expect(await lines(admin(['domain', 'list', '--json']))).toContainEqual(
+    expect(await jsonLines(admin(['domain', 'list', '--json']))).toContainEqual(
       expect.objectContaining({ name: 'second.example', trashDays: 4 }),
     );
     const inSecond = { env: { CISTERN_DOMAIN: 'second.example' } };
     const set = ['class', 'set', 'thumbs', '--copies', '3', '--prefix', 'styles/,tiny/', '--no-trash'];
     expect((await admin(set, inSecond)).code).toBe(0);
     expect((await admin(['class', 'set', 'thumbs', '--min-copies', '1'], inSecond)).code).toBe(0);
-    expect(await lines(admin(['class', 'list', '--json'], inSecond))).toContainEqual({
+    expect(await jsonLines(admin(['class', 'list', '--json'], inSecond))).toContainEqual({
       name: 'thumbs',
       copies: 3,
       minCopies: 1,
@@ -223,7 +194,7 @@ describe('files', () => {
     expect((await reader(['ls'])).code).toBe(0);
     expect((await reader(['ls'], 'demo')).code).toBe(2);
     expect((await reader(['mkdir', 'x'])).code).toBe(2);
-    const tokens = await lines<{ id: number; name: string }>(admin(['token', 'list', '--json']));
+    const tokens = await jsonLines<{ id: number; name: string }>(admin(['token', 'list', '--json']));
     const id = tokens.find(({ name }) => name === 'reader')?.id;
     expect((await admin(['token', 'rm', `${id}`])).code).toBe(0);
     await waitFor(async () => (await reader(['ls'])).code === 2, {
@@ -240,14 +211,16 @@ describe('files', () => {
     expect((await admin(['host', 'list'])).stdout).toMatch(/^h1\track-a\tup\t/m);
     expect((await admin(['device', 'weight', '1', '50'])).code).toBe(0);
     expect((await admin(['device', 'readonly', '1', '2'])).code).toBe(0);
-    const devices = await lines(admin(['device', 'list', '--json']));
+    const devices = await jsonLines(admin(['device', 'list', '--json']));
     expect(devices.slice(0, 2)).toEqual([
       expect.objectContaining({ id: 1, host: 'h1', state: 'readonly', weight: 50 }),
       expect.objectContaining({ id: 2, state: 'readonly' }),
     ]);
     expect((await admin(['device', 'alive', '1', '2'])).code).toBe(0);
     expect((await admin(['host', 'drain', 'h1'])).code).toBe(0);
-    const [host] = await lines<{ name: string; devices: unknown[] }>(admin(['host', 'show', 'h1', '--json']));
+    const [host] = await jsonLines<{ name: string; devices: unknown[] }>(
+      admin(['host', 'show', 'h1', '--json']),
+    );
     expect(host).toMatchObject({ name: 'h1', zone: 'rack-a' });
     expect(host?.devices).toEqual([
       expect.objectContaining({ id: 1, state: 'drain', drain: expect.objectContaining({ empty: false }) }),
@@ -266,7 +239,7 @@ describe('files', () => {
 
 describe('a node is lost', () => {
   const cluster = useCluster({ nodes: 4 });
-  const { user, admin } = useCommand(cluster);
+  const { user, admin } = useCistern(cluster);
 
   test('status sees it, repair mends it, and every file has its copies on the hosts that are left', async () => {
     const files = new Map(Array.from({ length: 60 }, (_, i) => [`${i}.bin`, randomBytes(1000 + i * 500)]));
@@ -289,7 +262,7 @@ describe('a node is lost', () => {
 
     const ids = lost?.devices.map(({ id }) => `${id}`) ?? [];
     expect((await admin(['device', 'dead', ...ids, '--yes'])).code).toBe(0);
-    const events = await lines(admin(['repair', '--json']));
+    const events = await jsonLines(admin(['repair', '--json']));
     expect(events[0]).toMatchObject({ event: 'scan' });
     expect(events.at(-1)).toEqual({ event: 'done', healthy: true, missing: 0 });
 
@@ -305,7 +278,7 @@ describe('a node is lost', () => {
 
 describe('several trackers', () => {
   const cluster = useCluster({ trackers: 2, devices: 1 });
-  const { user } = useCommand(cluster);
+  const { user } = useCistern(cluster);
 
   test('a tracker that dies in the middle of many uploads costs none of them', async () => {
     const names = Array.from({ length: 150 }, (_, i) => `${i}.bin`);
@@ -320,7 +293,7 @@ describe('several trackers', () => {
     const put = await putting;
     expect(put.stderr).toBe('');
     expect(put.code).toBe(0);
-    const listed = await lines<{ key: string; sha256: string }>(user(['ls', '--json', 'many']));
+    const listed = await jsonLines<{ key: string; sha256: string }>(user(['ls', '--json', 'many']));
     expect(listed.length).toBe(150);
     for (const { key, sha256: digest } of listed) {
       expect(digest, key).toBe(sha256(readFileSync(join(scratch, key))));

@@ -1,7 +1,5 @@
 // Makes one truth of several directories: the union of their files; of each name the newest, and what lost to it goes to
 // the trash. Goes through them directory by directory, all origins side by side with the store.
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { MAX_KEY_BYTES } from '../../services/keys.ts';
 import { type Api, directoryPath } from '../lib/api.ts';
 import { listTrash } from '../lib/listing.ts';
@@ -12,7 +10,7 @@ import type { KnownFiles } from './known.ts';
 import { type Report, type Version, versionOf } from './report.ts';
 import type { Store, Task } from './store.ts';
 import { DEFAULT_MODE, digestOf, filesIn, inByteOrder, type Summary, summariesOf } from './summaries.ts';
-import { assertSame, type LocalFile, type Origin, type Scanned, type Skip, scanDirectory } from './tree.ts';
+import { digestOfFile, type LocalFile, type Origin, type Scanned, type Skip, scanDirectory } from './tree.ts';
 
 export interface MergeOptions {
   api: Api;
@@ -84,6 +82,11 @@ export class Merge {
       .map((name) => ({ path: joinKey(path, name), origins: below.get(name) as Origin[] }));
   }
 
+  /** The key of a directory; '' is the root. */
+  #keyOf(path: string): string {
+    return joinKey(this.#how.prefix, path).replace(/\/$/, '');
+  }
+
   readonly #skip: Skip = (origin, path, why, left) => {
     const excluded = this.#excluded(path);
     this.#how.report.skipped(origin, path, excluded ? 'by --exclude' : why, left && !excluded);
@@ -125,14 +128,14 @@ export class Merge {
   }
 
   async #files(path: string, all: Candidates[]): Promise<void> {
-    const { report, progress, api, domain, prefix } = this.#how;
+    const { report, progress, api, domain } = this.#how;
     report.counts.files += all.length;
     this.#seen += all.length;
     progress.setTotal(this.#seen);
     for (const { files } of all) report.counts.bytes += files[0].size;
     for (const candidates of all) this.#tellPartial(candidates);
     if (all.length === 0) return;
-    const summary = this.#summaries.get(joinKey(prefix, path).replace(/\/$/, ''));
+    const summary = this.#summaries.get(this.#keyOf(path));
     const rivals = all.filter(({ files }) => files.some((file) => !same(file, files[0])));
     const unchanged =
       summary?.files === all.length &&
@@ -142,7 +145,7 @@ export class Merge {
     const there =
       summary === undefined || summary.files === 0 || (unchanged && rivals.length === 0)
         ? new Map<string, FileEntry>()
-        : await filesIn(api, domain, joinKey(prefix, path).replace(/\/$/, ''));
+        : await filesIn(api, domain, this.#keyOf(path));
     for (const candidates of unchanged ? rivals : all)
       await this.#decide(candidates, there.get(candidates.name));
   }
@@ -174,7 +177,7 @@ export class Merge {
     try {
       const lost = files.filter((file) => !same(file, newest));
       const digest =
-        lost.length > 0 || (stored && needsBytes(newest, stored)) ? await digestOfFile(newest) : '';
+        lost.length > 0 || (stored && !sameAsStored(newest, stored)) ? await digestOfFile(newest) : '';
       const theirs: { file: LocalFile; sha256: string }[] = [];
       for (const file of lost) {
         const sha256 = await digestOfFile(file);
@@ -247,8 +250,8 @@ export class Merge {
 
   /** An empty directory is kept as such. */
   async #makeDirectory(path: string): Promise<void> {
-    const { api, domain, prefix, dryRun } = this.#how;
-    const key = joinKey(prefix, path).replace(/\/$/, '');
+    const { api, domain, dryRun } = this.#how;
+    const key = this.#keyOf(path);
     if (key === '' || dryRun || this.#summaries.has(key)) return;
     await api.send({ method: 'PUT', path: directoryPath(domain, key), repeatable: true });
   }
@@ -261,15 +264,4 @@ function same(a: LocalFile, b: LocalFile): boolean {
 
 function sameAsStored(file: LocalFile, stored: FileEntry): boolean {
   return file.size === stored.size && file.mtimeMs === Date.parse(stored.mtime);
-}
-
-function needsBytes(file: LocalFile, stored: FileEntry): boolean {
-  return !sameAsStored(file, stored);
-}
-
-async function digestOfFile(file: LocalFile): Promise<string> {
-  const digest = createHash('sha256');
-  for await (const chunk of createReadStream(file.path)) digest.update(chunk as Buffer);
-  assertSame(file);
-  return digest.digest('hex');
 }

@@ -1,7 +1,6 @@
 // Brings files of an import into the store: small ones many to a request, large ones each by itself, a bounded number
 // of requests at the same time. Whatever is sent is verified by its digest, and replaces only what was seen.
-import { createHash, hash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { hash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Problem, problemFrom } from '../../services/problems.ts';
 import { type Api, domainPath, filePath, idempotent } from '../lib/api.ts';
@@ -12,7 +11,7 @@ import type { Progress } from '../lib/progress.ts';
 import type { FileEntry } from '../lib/types.ts';
 import type { Uploader, UploadOptions } from '../lib/upload.ts';
 import type { Report } from './report.ts';
-import { assertSame, type LocalFile, readWhole } from './tree.ts';
+import { assertSame, digestOfFile, type LocalFile, readWhole } from './tree.ts';
 
 /** Larger files have a request of their own. The tracker takes files of up to 256 KiB in batches. */
 const SMALL_BYTES = 256 * 1024;
@@ -189,10 +188,7 @@ export class Store {
     const { file, key } = task;
     const candidates = this.#large.get(file.size);
     if (candidates === undefined) return false;
-    const digest = createHash('sha256');
-    for await (const chunk of createReadStream(file.path)) digest.update(chunk);
-    assertSame(file);
-    const from = candidates.get(digest.digest('hex'));
+    const from = candidates.get(await digestOfFile(file));
     if (from === undefined) return false;
     const { api, domain, report } = this.#how;
     try {

@@ -1,8 +1,10 @@
 // Local directories as an import reads them: one directory at a time, names as bytes, nothing left out unsaid.
 import { Buffer, isUtf8 } from 'node:buffer';
+import { createHash } from 'node:crypto';
 import {
   closeSync,
   constants,
+  createReadStream,
   fstatSync,
   lstatSync,
   openSync,
@@ -138,6 +140,14 @@ export function readWhole(file: LocalFile): Buffer {
   } finally {
     closeSync(fd);
   }
+}
+
+/** SHA-256 in hex of a file of any size. @throws ChangedWhileRead if it is not what was seen before */
+export async function digestOfFile(file: LocalFile): Promise<string> {
+  const digest = createHash('sha256');
+  for await (const chunk of createReadStream(file.path)) digest.update(chunk as Buffer);
+  assertSame(file);
+  return digest.digest('hex');
 }
 
 /** @throws ChangedWhileRead if a file's size or time is another one than was seen before */

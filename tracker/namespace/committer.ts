@@ -19,7 +19,7 @@ import { domainBusy, inDomain, PATIENCE_MS } from './enter.ts';
 import { findNow } from './find.ts';
 import { isDirectory, lockTarget } from './names.ts';
 import { preconditionFailed } from './preconditions.ts';
-import { type Committed, entryOf, type Upload } from './types.ts';
+import { type Committed, entryOf, entryOfUpload, type Upload } from './types.ts';
 
 const findInLedger: Statement = { name: 'find-in-ledger', text: 'SELECT fid FROM blobs WHERE fid = $1' };
 
@@ -113,7 +113,7 @@ export class Committer {
     switch (outcome) {
       case 'created':
       case 'replaced':
-        return { created: outcome === 'created', entry: this.#entry(upload, mtime) };
+        return { created: outcome === 'created', entry: entryOfUpload(upload, mtime) };
       case 'repeated-created':
       case 'repeated-replaced': {
         await confirmSeen(db);
@@ -121,7 +121,7 @@ export class Committer {
         const same = now?.kind === 'file' && now.fid === upload.fid;
         return {
           created: outcome === 'repeated-created',
-          entry: same ? entryOf(now) : this.#entry(upload, mtime),
+          entry: same ? entryOf(now) : entryOfUpload(upload, mtime),
         };
       }
       case 'no-directory':
@@ -143,23 +143,5 @@ export class Committer {
       default:
         throw problemOf(outcome, upload);
     }
-  }
-
-  #entry(upload: Upload, mtime: Date) {
-    const { key, fid, size, sha256, contentType, meta = {} } = upload;
-    const classId = upload.class.id;
-    return entryOf({
-      kind: 'file',
-      key,
-      fid,
-      size,
-      sha256,
-      contentType,
-      mtime,
-      classId,
-      class: upload.class.name,
-      meta,
-      devices: [],
-    });
   }
 }

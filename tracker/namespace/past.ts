@@ -3,7 +3,7 @@
 import { Problem } from '../../services/problems.ts';
 import type { Queryable, Statement } from '../database/database.ts';
 import { commitNow, problemOf } from './commit.ts';
-import { entryOf, type FileEntry, type Upload } from './types.ts';
+import { entryOfUpload, type FileEntry, type Upload } from './types.ts';
 
 // A name that nobody sees, since it goes in the transaction that makes it. Its row in the trash then gets the key.
 const forget: Statement = {
@@ -35,17 +35,5 @@ export async function keepPast(tx: Queryable, upload: Upload): Promise<FileEntry
       `The class '${upload.class.name}' keeps no versions in the trash, or the domain keeps none for any time.`,
     );
   }
-  const { size, sha256, contentType, mtime, meta = {} } = upload;
-  const named = { class: upload.class.name, classId: upload.class.id, devices: [] };
-  return entryOf({
-    kind: 'file',
-    key,
-    fid,
-    size,
-    sha256,
-    contentType,
-    mtime: mtime ?? result.mtime,
-    meta,
-    ...named,
-  });
+  return entryOfUpload(upload, upload.mtime ?? result.mtime);
 }

@@ -112,3 +112,22 @@ export function entryOf(found: Found): Entry {
     fid,
   };
 }
+
+/** What an upload is called once its key names it. */
+export function entryOfUpload(upload: Upload, mtime: Date): FileEntry {
+  const { key, fid, size, sha256, contentType, meta = {} } = upload;
+  const { id: classId, name } = upload.class;
+  return entryOf({
+    kind: 'file',
+    key,
+    fid,
+    size,
+    sha256,
+    contentType,
+    mtime,
+    classId,
+    class: name,
+    meta,
+    devices: [],
+  });
+}

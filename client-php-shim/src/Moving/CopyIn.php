@@ -23,7 +23,6 @@ use Cistern\Transport\Response;
  */
 final class CopyIn
 {
-    private const BATCH = 500;
     /** Larger files are sent one by one, from the disk. */
     private const TOGETHER = 8388608;
     /** A file that was changed so many seconds ago may be changed again within the second that its time tells. */
@@ -60,23 +59,27 @@ final class CopyIn
     {
         $started = microtime(true);
         $this->report = new Report();
-        $batch = [];
         $seen = 0;
-        foreach ($this->tree->files($this->report->skip(...)) as $file) {
-            ++$seen;
-            $batch["$this->scheme/$file->path"] = $file;
-            if (\count($batch) >= self::BATCH) {
-                $this->batch($batch);
-                $batch = [];
-            }
+        foreach (Batches::of($this->local()) as $batch) {
+            $seen += \count($batch);
+            $this->batch($batch);
         }
-        $this->batch($batch);
         if ($this->mirror) {
             $this->removeGone($seen);
         }
         $this->report->seconds = microtime(true) - $started;
 
         return $this->report;
+    }
+
+    /**
+     * @return \Generator<string, LocalFile> by key
+     */
+    private function local(): \Generator
+    {
+        foreach ($this->tree->files($this->report->skip(...)) as $file) {
+            yield "$this->scheme/$file->path" => $file;
+        }
     }
 
     /**
@@ -332,9 +335,8 @@ final class CopyIn
     private function removeGone(int $seen): void
     {
         $gone = [];
-        foreach ($this->stored() as $entry) {
-            $path = substr($entry->key, \strlen($this->scheme) + 1);
-            if ($entry->isFile() && preg_match('~(?:^|/)\.~', $path) !== 1 && $this->tree->find($path) === null) {
+        foreach (StoredFiles::of($this->client, $this->scheme) as $key => $entry) {
+            if ($this->tree->find(substr($key, \strlen($this->scheme) + 1)) === null) {
                 $gone[] = $entry;
             }
         }
@@ -355,18 +357,6 @@ final class CopyIn
                 $this->report->fail($entry->key, $result->getMessage());
             }
         });
-    }
-
-    /**
-     * @return \Generator<int, Entry>
-     */
-    private function stored(): \Generator
-    {
-        try {
-            yield from $this->client->list($this->scheme, true);
-        } catch (NotFound) {
-            // Nothing was stored yet.
-        }
     }
 
     /**

@@ -21,7 +21,6 @@ use Cistern\Transport\Response;
 final class CopyOut
 {
     private const TOGETHER = 1048576;
-    private const BATCH = 500;
     private const TEMPORARY = '.cistern-pull-';
 
     private readonly Transfers $transfers;
@@ -52,19 +51,9 @@ final class CopyOut
         $started = microtime(true);
         $this->report = new Report();
         $this->tree->checkThere();
-        $batch = [];
-        foreach ($this->stored() as $entry) {
-            $path = $this->path($entry->key);
-            if ($entry->isDirectory || preg_match('~(?:^|/)\.~', $path) === 1) {
-                continue;
-            }
-            $batch[$entry->key] = $entry;
-            if (\count($batch) >= self::BATCH) {
-                $this->batch($batch);
-                $batch = [];
-            }
+        foreach (Batches::of(StoredFiles::of($this->client, $this->scheme)) as $batch) {
+            $this->batch($batch);
         }
-        $this->batch($batch);
         $this->removeGone();
         $this->report->seconds = microtime(true) - $started;
 
@@ -85,13 +74,13 @@ final class CopyOut
             } elseif ($this->dryRun || !$this->limits->take($entry->size)) {
                 ++$this->report->left;
             } else {
-                $wanted[$key] = $entry;
+                $wanted[] = $entry;
             }
         }
         $requests = function () use ($wanted): \Generator {
-            foreach ($wanted as $key => $entry) {
+            foreach ($wanted as $entry) {
                 if ($entry->size <= self::TOGETHER) {
-                    yield [$entry, $this->transfers->get($key)];
+                    yield [$entry, $this->transfers->get($entry->key)];
                 }
             }
         };
@@ -222,15 +211,19 @@ final class CopyOut
         foreach ($this->left() as $path) {
             @unlink($this->tree->local($path));
         }
-        $batch = [];
-        foreach ($this->tree->files() as $file) {
-            $batch["$this->scheme/$file->path"] = $file;
-            if (\count($batch) >= self::BATCH) {
-                $this->removeOf($batch);
-                $batch = [];
-            }
+        foreach (Batches::of($this->local()) as $batch) {
+            $this->removeOf($batch);
         }
-        $this->removeOf($batch);
+    }
+
+    /**
+     * @return \Generator<string, LocalFile> by key
+     */
+    private function local(): \Generator
+    {
+        foreach ($this->tree->files() as $file) {
+            yield "$this->scheme/$file->path" => $file;
+        }
     }
 
     /**
@@ -270,17 +263,5 @@ final class CopyOut
         }
 
         return $left;
-    }
-
-    /**
-     * @return \Generator<int, Entry>
-     */
-    private function stored(): \Generator
-    {
-        try {
-            yield from $this->client->list($this->scheme, true);
-        } catch (NotFound) {
-            // Nothing was stored yet.
-        }
     }
 }

@@ -2,8 +2,8 @@
 // A bad or missing one ends the start with one line that names it.
 import { readFileSync } from 'node:fs';
 import { type Static, type TObject, Type } from 'typebox';
-import { Value } from 'typebox/value';
 import { ConfigError } from './config-error.ts';
+import { convert } from './schemas.ts';
 
 export { ConfigError } from './config-error.ts';
 
@@ -51,10 +51,16 @@ export function readConfig<T extends TObject>(schema: T, env: NodeJS.ProcessEnv 
     const value = readSetting(name, env);
     if (value !== undefined && value !== '') given[name] = value;
   }
-  const filled = Value.Convert(schema, Value.Default(schema, given));
-  const [error] = Value.Errors(schema, filled);
-  if (error === undefined) return filled as Static<T>;
-  throw new ConfigError(explain(error, given));
+  const filled = { ...given };
+  const wrong = convert(schema, filled);
+  if (wrong === undefined) return filled as Static<T>;
+  if (wrong.missing !== undefined) throw new ConfigError(`${wrong.missing} is not set`);
+  const name = wrong.at.split('/')[1] ?? '';
+  const { anyOf: allowed } = schema.properties[name] as { anyOf?: { const: string }[] };
+  const message = allowed ? `must be one of ${allowed.map((one) => one.const).join(', ')}` : wrong.message;
+  // Secrets must not reach a log, not even mistyped ones.
+  const shown = /KEY|TOKEN|DATABASE/.test(name) ? '' : ` (is '${String(given[name])}')`;
+  throw new ConfigError(`${name} ${message}${shown}`);
 }
 
 function readSetting(name: string, env: NodeJS.ProcessEnv): string | undefined {
@@ -66,16 +72,4 @@ function readSetting(name: string, env: NodeJS.ProcessEnv): string | undefined {
   } catch (error) {
     throw new ConfigError(`${name}_FILE: cannot read '${file}' (${(error as NodeJS.ErrnoException).code})`);
   }
-}
-
-function explain(
-  error: { keyword: string; instancePath: string; params: object; message: string },
-  given: Record<string, unknown>,
-): string {
-  const missing = (error.params as { requiredProperties?: string[] }).requiredProperties?.[0];
-  if (error.keyword === 'required' && missing !== undefined) return `${missing} is not set`;
-  const name = error.instancePath.split('/')[1] ?? '';
-  // Secrets must not reach a log, not even mistyped ones.
-  const shown = /KEY|TOKEN|DATABASE/.test(name) ? '' : ` (is '${String(given[name])}')`;
-  return `${name} ${error.message}${shown}`;
 }

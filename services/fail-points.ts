@@ -2,7 +2,7 @@
 // A service knows them only with CISTERN_FAIL_POINTS, which it refuses unless NODE_ENV is 'test'.
 import { readFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
-import { ConfigError } from './config.ts';
+import { ConfigError } from './config-error.ts';
 
 let directory: string | undefined;
 

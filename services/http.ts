@@ -8,6 +8,7 @@ import { Gauge } from 'prom-client';
 import type { Logger } from './logging.ts';
 import type { HttpMetrics } from './metrics.ts';
 import { Problem, type ProblemName } from './problems.ts';
+import { lazyCompilation } from './schemas.ts';
 import { SlowClients } from './slow-clients.ts';
 import type { Tls } from './tls.ts';
 
@@ -50,6 +51,7 @@ export function createServer(options: ServerOptions) {
     return503OnClosing: false,
     genReqId: requestId,
     routerOptions: { maxParamLength: 8192 },
+    schemaController: lazyCompilation,
     ajv: { customOptions: { removeAdditional: false, coerceTypes: true, allErrors: false } },
     // A URL that cannot be routed never comes to the hooks below.
     frameworkErrors: (error, request, reply) => {

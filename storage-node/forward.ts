@@ -1,9 +1,10 @@
 // The next link of a chain of replicas: the same bytes, sent on while they come in. A next node that fails or stands
 // still is cut off; the receipt then lacks its part, and the tracker sees to the missing copy.
+
 import { PassThrough } from 'node:stream';
-import { Value } from 'typebox/value';
 import { type Dispatcher, request } from 'undici';
 import { ReceiptSchema } from '../services/protocol.ts';
+import { matches } from '../services/schemas.ts';
 import type { Receipt, ReceiptPart } from '../services/tickets.ts';
 
 export class Forward {
@@ -27,7 +28,7 @@ export class Forward {
     if (answer.statusCode !== 200 && answer.statusCode !== 201) {
       throw new Error(`it answered ${answer.statusCode} ${(body as { detail?: string }).detail ?? ''}`);
     }
-    if (!Value.Check(ReceiptSchema, body)) throw new Error('its receipt is malformed');
+    if (!matches(ReceiptSchema, body)) throw new Error('its receipt is malformed');
     return body;
   }
 

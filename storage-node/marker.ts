@@ -1,10 +1,11 @@
 // The marker file says which device of which cluster a directory is, so that a disk that is mounted in the wrong
 // place, or not mounted at all, is noticed before anything is written to it.
+
 import { randomUUID } from 'node:crypto';
 import { link, open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Static, Type } from 'typebox';
-import { Value } from 'typebox/value';
+import { matches } from '../services/schemas.ts';
 
 export const MARKER = 'cistern-device.json';
 const UNFINISHED = `${MARKER}.new`;
@@ -37,7 +38,7 @@ export async function readMarker(directory: string): Promise<FoundMarker> {
 function parse(text: string): Marker | undefined {
   try {
     const marker: unknown = JSON.parse(text);
-    return Value.Check(MarkerSchema, marker) ? marker : undefined;
+    return matches(MarkerSchema, marker) ? marker : undefined;
   } catch {
     return undefined;
   }

@@ -1,6 +1,6 @@
 // The node's place in the cluster: it registers with a tracker, sends heartbeats, and looks at its devices before each.
+
 import type { Static, TSchema } from 'typebox';
-import { Value } from 'typebox/value';
 import { request } from 'undici';
 import { delay } from '../services/lifecycle.ts';
 import { problemFrom } from '../services/problems.ts';
@@ -12,6 +12,7 @@ import {
   Registered,
   type Registration,
 } from '../services/protocol.ts';
+import { matches } from '../services/schemas.ts';
 import type { NodeContext } from './context.ts';
 import type { Device } from './device.ts';
 import { reason } from './inspection.ts';
@@ -181,7 +182,7 @@ export class Membership {
     if (answer.statusCode !== 200) {
       throw new Error(`it answered ${answer.statusCode}: ${problemFrom(content)?.message ?? 'no reason'}`);
     }
-    if (!Value.Check(schema, content)) throw new Error('its answer is malformed');
+    if (!matches(schema, content)) throw new Error('its answer is malformed');
     return content;
   }
 

@@ -1,8 +1,9 @@
 // How far a device's scrub is, kept on the device so that a restart goes on where it was.
+
 import { readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Static, Type } from 'typebox';
-import { Value } from 'typebox/value';
+import { matches } from '../services/schemas.ts';
 
 const FILE = 'cistern-scrub.json';
 
@@ -37,7 +38,7 @@ export const NOT_BEGUN: ScrubState = {
 export async function loadScrubState(root: string): Promise<ScrubState> {
   try {
     const saved: unknown = JSON.parse(await readFile(join(root, FILE), 'utf8'));
-    return Value.Check(StateSchema, saved) ? saved : NOT_BEGUN;
+    return matches(StateSchema, saved) ? saved : NOT_BEGUN;
   } catch {
     return NOT_BEGUN;
   }

@@ -2,8 +2,6 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { enableFailPoints } from '../../services/fail-points.ts';
-import { createLogger } from '../../services/logging.ts';
-import { Keyring } from '../../services/tickets.ts';
 import type { Restored } from '../../tracker/recovery/restore.ts';
 import { EXIT, EXIT_HELP, failureOf, usage } from '../lib/failure.ts';
 import { plural } from '../lib/format.ts';
@@ -53,7 +51,11 @@ async function act(options: Options): Promise<void> {
   if (!options.node?.length) throw usage('no storage node is named', 'add --node http://…');
   const out = new Output(options.json);
   // Loaded only here: no other verb needs a database client.
-  const { restore } = await import('../../tracker/recovery/restore.ts');
+  const [{ restore }, { Keyring }, { createLogger }] = await Promise.all([
+    import('../../tracker/recovery/restore.ts'),
+    import('../../services/tickets.ts'),
+    import('../../services/logging.ts'),
+  ]);
   const restored = await restore({
     databaseUrl,
     keyring: new Keyring(key),

@@ -1,10 +1,11 @@
 // Many small files in one request: POST /v1/domains/{domain}/batch. What a request costs by itself is shared by all of
 // them; each is stored and named, or refused, by itself.
+
 import { Type } from 'typebox';
-import { Check } from 'typebox/value';
 import type { FastifyRequest, Server } from '../../services/http.ts';
 import { validateKey } from '../../services/keys.ts';
 import { Problem, type ProblemJson } from '../../services/problems.ts';
+import { matches } from '../../services/schemas.ts';
 import type { DomainState } from '../cluster/state.ts';
 import type { Committed, FileEntry, Precondition, Upload } from '../namespace/types.ts';
 import type { Tracker } from '../tracker.ts';
@@ -106,7 +107,7 @@ function unpack(body: Buffer, length: number): [File, Buffer][] {
   } catch {
     throw new Problem('invalid-request', 'The manifest is not valid JSON of Cistern-Manifest-Length bytes.');
   }
-  if (!Check(Manifest, manifest)) {
+  if (!matches(Manifest, manifest)) {
     throw new Problem(
       'invalid-request',
       `The manifest is not an array of 1 to ${MAX_FILES} files as /openapi.json has it.`,

@@ -57,8 +57,9 @@ final class StreamWrapperNamesTest extends WrapperTestCase
     public function testIteratorsListWhatIsThere(): void
     {
         $this->same(static function (string $directory): array {
+            mkdir($directory . 'a');
+            mkdir($directory . 'b/c', 0o777, true);
             foreach (['a/1', 'a/2', 'b/c/3', '4'] as $name) {
-                is_dir(\dirname($directory . $name)) || mkdir(\dirname($directory . $name), 0o777, true);
                 file_put_contents($directory . $name, $name);
             }
             $found = [];

@@ -32,27 +32,29 @@ abstract class WrapperTestCase extends ClusterTestCase
     }
 
     /**
-     * Does the same in both places and compares what came of it; warnings are told apart only by their number.
+     * Does the same in both places and compares what came of it; of warnings only whether there were any.
      *
      * @param \Closure(string): mixed $do is given the directory, with its slash
      */
     protected function same(\Closure $do): mixed
     {
         clearstatcache();
-        [$expected, $found] = array_map(static function (string $directory) use ($do): array {
-            $warnings = 0;
-            set_error_handler(static function () use (&$warnings): bool {
-                ++$warnings;
+        $said = '';
+        [$expected, $found] = array_map(static function (string $directory) use ($do, &$said): array {
+            $warned = false;
+            set_error_handler(static function (int $level, string $message) use ($directory, &$warned, &$said): bool {
+                $warned = true;
+                $said .= "warning for $directory: $message\n";
 
                 return true;
             });
             try {
-                return [$do($directory), $warnings > 0];
+                return [$do($directory), $warned];
             } finally {
                 restore_error_handler();
             }
         }, ["$this->local/", 'cistern://']);
-        self::assertSame($expected, $found);
+        self::assertSame($expected, $found, $said);
 
         return $found[0];
     }

@@ -1,6 +1,7 @@
 // Configuration: a service reads its `CISTERN_*` environment variables once, at the start, against a schema.
 // A bad or missing one ends the start with one line that names it.
 import { readFileSync } from 'node:fs';
+import type { ErrorObject } from 'ajv';
 import { type Static, type TObject, Type } from 'typebox';
 import { ConfigError } from './config-error.ts';
 import { convert } from './schemas.ts';
@@ -52,15 +53,9 @@ export function readConfig<T extends TObject>(schema: T, env: NodeJS.ProcessEnv 
     if (value !== undefined && value !== '') given[name] = value;
   }
   const filled = { ...given };
-  const wrong = convert(schema, filled);
-  if (wrong === undefined) return filled as Static<T>;
-  if (wrong.missing !== undefined) throw new ConfigError(`${wrong.missing} is not set`);
-  const name = wrong.at.split('/')[1] ?? '';
-  const { anyOf: allowed } = schema.properties[name] as { anyOf?: { const: string }[] };
-  const message = allowed ? `must be one of ${allowed.map((one) => one.const).join(', ')}` : wrong.message;
-  // Secrets must not reach a log, not even mistyped ones.
-  const shown = /KEY|TOKEN|DATABASE/.test(name) ? '' : ` (is '${String(given[name])}')`;
-  throw new ConfigError(`${name} ${message}${shown}`);
+  const error = convert(schema, filled);
+  if (error === undefined) return filled as Static<T>;
+  throw new ConfigError(explain(error, schema, given));
 }
 
 function readSetting(name: string, env: NodeJS.ProcessEnv): string | undefined {
@@ -72,4 +67,15 @@ function readSetting(name: string, env: NodeJS.ProcessEnv): string | undefined {
   } catch (error) {
     throw new ConfigError(`${name}_FILE: cannot read '${file}' (${(error as NodeJS.ErrnoException).code})`);
   }
+}
+
+function explain(error: ErrorObject, schema: TObject, given: Record<string, unknown>): string {
+  const { missingProperty } = error.params as { missingProperty?: string };
+  if (missingProperty !== undefined) return `${missingProperty} is not set`;
+  const name = error.instancePath.split('/')[1] ?? '';
+  const { anyOf: allowed } = schema.properties[name] as { anyOf?: { const: string }[] };
+  const message = allowed ? `must be one of ${allowed.map((one) => one.const).join(', ')}` : error.message;
+  // Secrets must not reach a log, not even mistyped ones.
+  const shown = /KEY|TOKEN|DATABASE/.test(name) ? '' : ` (is '${String(given[name])}')`;
+  return `${name} ${message}${shown}`;
 }

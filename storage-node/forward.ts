@@ -1,6 +1,5 @@
 // The next link of a chain of replicas: the same bytes, sent on while they come in. A next node that fails or stands
 // still is cut off; the receipt then lacks its part, and the tracker sees to the missing copy.
-
 import { PassThrough } from 'node:stream';
 import { type Dispatcher, request } from 'undici';
 import { ReceiptSchema } from '../services/protocol.ts';

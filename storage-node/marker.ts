@@ -1,6 +1,5 @@
 // The marker file says which device of which cluster a directory is, so that a disk that is mounted in the wrong
 // place, or not mounted at all, is noticed before anything is written to it.
-
 import { randomUUID } from 'node:crypto';
 import { link, open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';

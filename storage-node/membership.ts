@@ -1,5 +1,4 @@
 // The node's place in the cluster: it registers with a tracker, sends heartbeats, and looks at its devices before each.
-
 import type { Static, TSchema } from 'typebox';
 import { request } from 'undici';
 import { delay } from '../services/lifecycle.ts';

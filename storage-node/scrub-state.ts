@@ -1,5 +1,4 @@
 // How far a device's scrub is, kept on the device so that a restart goes on where it was.
-
 import { readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Static, Type } from 'typebox';

@@ -1,6 +1,5 @@
 // Many small files in one request: POST /v1/domains/{domain}/batch. What a request costs by itself is shared by all of
 // them; each is stored and named, or refused, by itself.
-
 import { Type } from 'typebox';
 import type { FastifyRequest, Server } from '../../services/http.ts';
 import { validateKey } from '../../services/keys.ts';

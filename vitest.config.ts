@@ -1,5 +1,30 @@
 // How the tests run: unit tests stand beside the code, what needs several parts is in test/.
 import { configDefaults, defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
+
+/** What takes a minute or more, the longest first: begun late, one of them would run when all others are done. */
+const LONG = [
+  'bench/main',
+  'test/crash/crash',
+  'test/life-cycle',
+  'test/php',
+  'test/cli',
+  'test/failover',
+  'test/outage',
+  'test/crash/recovery',
+  'test/power/power',
+  'test/chaos',
+];
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const rank = ({ moduleId }: TestSpecification) => {
+      const place = LONG.findIndex((name) => moduleId.endsWith(`/${name}.test.ts`));
+      return place < 0 ? LONG.length : place;
+    };
+    return (await super.sort(files)).toSorted((a, b) => rank(a) - rank(b));
+  }
+}
 
 export default defineConfig({
   test: {
@@ -12,5 +37,6 @@ export default defineConfig({
     // Two cores are the smallest machine we promise; each worker may hold a whole cluster.
     maxWorkers: 2,
     pool: 'forks',
+    sequence: { sequencer: LongestFirst },
   },
 });

@@ -2,7 +2,6 @@
 // verified. Goes by the summaries of directories, and lists only those that are not the same.
 import { lstatSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import pLimit from 'p-limit';
 import {
   DEFAULT_MODE,
   digestOf,
@@ -69,12 +68,10 @@ export class Mirror {
     failed: 0,
   };
   readonly #how: MirrorOptions;
-  readonly #limit: ReturnType<typeof pLimit>;
   readonly #underWay = new Set<Promise<void>>();
 
   constructor(how: MirrorOptions) {
     this.#how = how;
-    this.#limit = pLimit(how.concurrency);
   }
 
   /** One pass. What can fail by itself is told; throws what would stop every other file too. */
@@ -164,8 +161,8 @@ export class Mirror {
   }
 
   async #fetch(entry: FileEntry): Promise<void> {
-    while (this.#underWay.size >= this.#how.concurrency * 4) await Promise.race(this.#underWay);
-    const running = this.#limit(() => this.#write(entry)).finally(() => this.#underWay.delete(running));
+    while (this.#underWay.size >= this.#how.concurrency) await Promise.race(this.#underWay);
+    const running = this.#write(entry).finally(() => this.#underWay.delete(running));
     this.#underWay.add(running);
     running.catch(() => {});
   }

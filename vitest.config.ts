@@ -34,8 +34,8 @@ export default defineConfig({
     globalSetup: ['test/support/global-setup.ts'],
     testTimeout: 90_000,
     hookTimeout: 120_000,
-    // Two cores are the smallest machine we promise; each worker may hold a whole cluster.
-    maxWorkers: 2,
+    // One more than the cores of the smallest machine we promise: much of a test is waiting. Each may hold a whole cluster.
+    maxWorkers: 3,
     pool: 'forks',
     sequence: { sequencer: LongestFirst },
   },

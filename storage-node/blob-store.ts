@@ -40,12 +40,12 @@ export interface BlobStore {
   open(): Promise<void>;
   /**
    * Stores a blob exclusively and durably: when this returns, a power cut cannot take it away. A Buffer is taken to be
-   * all of it. If the same bytes are there already, `existed` is true.
+   * all of it, as is an array of them. If the same bytes are there already, `existed` is true.
    * @throws Problem blob-differs if other bytes are there
    */
   put(
     fid: number,
-    body: Buffer | AsyncIterable<Uint8Array>,
+    body: Buffer | readonly Buffer[] | AsyncIterable<Uint8Array>,
     options: PutOptions,
   ): Promise<Content & { existed: boolean }>;
   /**
@@ -55,6 +55,8 @@ export interface BlobStore {
   confirm(fid: number, content: Content): Promise<boolean>;
   /** All bytes in one read, or undefined if there are not exactly `size` of them. */
   readWhole(fid: number, size: number): Promise<Buffer | undefined>;
+  /** Reads all bytes into `place`, which has one byte more than they are; false if there are not exactly so many. */
+  readInto(fid: number, place: Buffer): Promise<boolean>;
   openBlob(fid: number): Promise<OpenBlob>;
   /** Removes a blob durably; false if there is none. */
   delete(fid: number): Promise<boolean>;

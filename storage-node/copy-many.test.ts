@@ -4,7 +4,7 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { CopiedMany, CopyManyOrder } from '../services/protocol.ts';
-import { frameHead, framesOf } from './frames.ts';
+import { framesOf, HEAD, writeHead } from './frames.ts';
 import { blobPath } from './layout.ts';
 import { binding, random, sha256, sign, startPair } from './testing.ts';
 
@@ -98,6 +98,11 @@ describe('an order for many blobs', () => {
 });
 
 describe('frames', () => {
+  const frameHead = (fid: number, bytes: Buffer | undefined) => {
+    const head = Buffer.alloc(HEAD);
+    writeHead(head, 0, fid, bytes?.length);
+    return head;
+  };
   const sizes = new Map([
     [1, 5],
     [2, 0],
@@ -116,8 +121,8 @@ describe('frames', () => {
       for (let at = 0; at < bytes.length; at += step) yield bytes.subarray(at, at + step);
     }
     const found: string[] = [];
-    for await (const { fid, bytes: body } of framesOf(chunks(), (fid) => sizes.get(fid))) {
-      found.push(`${fid} ${body ?? 'unreadable'}`);
+    for await (const { fid, pieces } of framesOf(chunks(), (fid) => sizes.get(fid))) {
+      found.push(`${fid} ${pieces === undefined ? 'unreadable' : Buffer.concat(pieces)}`);
     }
     return found;
   }

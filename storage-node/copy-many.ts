@@ -38,10 +38,10 @@ export async function copyMany(node: NodeContext, request: FastifyRequest): Prom
   try {
     await Promise.all(
       sources.map((source) =>
-        pullFrom(node, source, request.id, (blob, bytes) =>
+        pullFrom(node, source, request.id, (blob, pieces) =>
           write(async () => {
             try {
-              if (!(await store(node, device, blob, bytes))) space.used(blob.size);
+              if (!(await store(node, device, blob, pieces))) space.used(blob.size);
               answer.copied.push({ fid: blob.fid, at: Date.now() });
             } catch (error) {
               answer.failed.push({ fid: blob.fid, why: (error as Error).message });
@@ -61,18 +61,18 @@ async function pullFrom(
   node: NodeContext,
   { url, blobs }: CopyManyOrder['sources'][number],
   id: string,
-  take: (blob: Ordered, bytes: Buffer) => Promise<void>,
+  take: (blob: Ordered, pieces: Buffer[]) => Promise<void>,
 ): Promise<CopiedMany['failed']> {
   const missing = new Map(blobs.map((blob) => [blob.fid, blob]));
   const taken = new Set<Promise<void>>();
   let why = 'it cannot read it';
   try {
     const { body } = await ask(node, url, id);
-    for await (const { fid, bytes } of framesOf(body, (one) => missing.get(one)?.size)) {
+    for await (const { fid, pieces } of framesOf(body, (one) => missing.get(one)?.size)) {
       const blob = missing.get(fid);
-      if (blob === undefined || bytes === undefined) continue;
+      if (blob === undefined || pieces === undefined) continue;
       missing.delete(fid);
-      const done: Promise<void> = take(blob, bytes).finally(() => taken.delete(done));
+      const done: Promise<void> = take(blob, pieces).finally(() => taken.delete(done));
       taken.add(done);
       if (taken.size >= 2 * WRITES) await Promise.race(taken);
     }
@@ -84,7 +84,7 @@ async function pullFrom(
 }
 
 /** True if the same bytes were there already. */
-async function store(node: NodeContext, device: Device, blob: Ordered, bytes: Buffer): Promise<boolean> {
+async function store(node: NodeContext, device: Device, blob: Ordered, pieces: Buffer[]): Promise<boolean> {
   const { fid, size, sha256, domain, key, class: className } = blob;
   const accept = (content: { size: number; sha256: string }) => {
     if (content.sha256 === sha256 && content.size === size) return;
@@ -92,7 +92,7 @@ async function store(node: NodeContext, device: Device, blob: Ordered, bytes: Bu
   };
   const binding = { domain, key, class: className };
   const { existed } = await device.attempt('write', fid, () =>
-    device.store.put(fid, bytes, { binding, accept }),
+    device.store.put(fid, pieces, { binding, accept }),
   );
   device.assertWritable();
   if (existed) return true;

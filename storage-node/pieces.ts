@@ -1,9 +1,10 @@
 // Large blobs to and from a file in pieces, with the next piece under way while one is used.
-import { fdatasync, read, write } from 'node:fs';
+import { fdatasync, read, write, writev } from 'node:fs';
 import { promisify } from 'node:util';
 import type { ByteRange } from '../services/ranges.ts';
 
-const [fdatasyncAsync, readAsync, writeAsync] = [promisify(fdatasync), promisify(read), promisify(write)];
+const [fdatasyncAsync, readAsync] = [promisify(fdatasync), promisify(read)];
+const [writeAsync, writevAsync] = [promisify(write), promisify(writev)];
 
 /** Bytes that are written, and read, at once. */
 const PIECE = 512 * 1024;
@@ -76,6 +77,21 @@ export async function writeFully(fd: number, bytes: Buffer): Promise<void> {
   for (let done = 0; done < bytes.length; ) {
     const { bytesWritten } = await writeAsync(fd, bytes, done, bytes.length - done);
     done += bytesWritten;
+  }
+}
+
+/** The same for bytes that lie in several places, with one call. */
+export async function writeAllFully(fd: number, pieces: readonly Buffer[]): Promise<void> {
+  let left = pieces;
+  while (left.length > 0) {
+    let { bytesWritten: done } = await writevAsync(fd, left);
+    const next = left.findIndex(({ length }) => {
+      if (length > done) return true;
+      done -= length;
+      return false;
+    });
+    const [cut, ...rest] = next < 0 ? [] : left.slice(next);
+    left = cut === undefined ? [] : [cut.subarray(done), ...rest];
   }
 }
 

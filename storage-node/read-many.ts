@@ -1,13 +1,24 @@
 // GET …/contents: several small blobs in one answer, for another node that copies them. They are not verified here: the
 // node that stores them does that, and it must do it anyway.
+import { once } from 'node:events';
 import { Readable } from 'node:stream';
+import pLimit from 'p-limit';
 import type { FastifyReply, FastifyRequest } from '../services/http.ts';
+import { MANY_BYTES } from '../services/protocol.ts';
 import { type NodeContext, permit } from './context.ts';
 import type { Device } from './device.ts';
-import { frameHead } from './frames.ts';
+import { HEAD, writeHead } from './frames.ts';
 
 /** Blobs that are read from the disk at once. */
-const AHEAD = 4;
+const AHEAD = 8;
+
+/** What is sent at once: as many blobs as a slab holds. It holds the largest, and one byte (see `readInto`). */
+const SLAB = HEAD + MANY_BYTES + 1;
+/** Slabs that are kept for the next answers: new ones for each would keep V8's garbage collector busy. */
+const KEPT = 24;
+const kept: Buffer[] = [];
+
+type Wanted = readonly [fid: number, size: number];
 
 /**
  * Sends the ticket's blobs in its order (frames.ts).
@@ -16,25 +27,80 @@ const AHEAD = 4;
 export async function readMany(node: NodeContext, request: FastifyRequest, reply: FastifyReply) {
   const { ticket, device } = permit(node, 'read-many', request);
   device.assertReadable();
-  const body = Readable.from(contents(node, device, ticket.blobs), { objectMode: false });
+  const slabs: Buffer[] = [];
+  const body = Readable.from(contents(node, device, ticket.blobs, slabs), { objectMode: false });
+  // Only then nothing is read into them any more, and nothing of them waits to be sent.
+  Promise.all([once(body, 'close'), once(reply.raw, 'close')]).then(
+    () => kept.push(...slabs.slice(0, KEPT - kept.length)),
+    () => {},
+  );
   return reply.type('application/octet-stream').send(body);
 }
 
-async function* contents(node: NodeContext, device: Device, blobs: readonly [fid: number, size: number][]) {
-  const reads: Promise<Buffer | undefined>[] = [];
-  for (const [i, [fid]] of blobs.entries()) {
-    for (const [ahead, size] of blobs.slice(reads.length, i + AHEAD)) reads.push(read(device, ahead, size));
-    const bytes = await reads[i];
-    yield frameHead(fid, bytes);
-    if (bytes === undefined || bytes.length === 0) continue;
-    node.metrics.bytes.inc({ direction: 'sent' }, bytes.length);
-    yield bytes;
-    // What was sent need not be kept until the end.
-    reads[i] = Promise.resolve(undefined);
+/** One slab is filled while the one before is sent. */
+async function* contents(node: NodeContext, device: Device, blobs: readonly Wanted[], slabs: Buffer[]) {
+  const fillNext = (group: Wanted[]) => {
+    const slab = kept.pop() ?? Buffer.allocUnsafeSlow(SLAB);
+    slabs.push(slab);
+    return fill(device, group, slab);
+  };
+  let ahead: Promise<Buffer[]> | undefined;
+  try {
+    for (const group of [...grouped(blobs), undefined]) {
+      const filled: Buffer[] = (await ahead) ?? [];
+      ahead = group && fillNext(group);
+      for (const piece of filled) {
+        node.metrics.bytes.inc({ direction: 'sent' }, piece.length);
+        yield piece;
+      }
+    }
+  } finally {
+    await ahead;
   }
 }
 
-/** Undefined if the blob is not there, has another size, or cannot be read; `attempt` has noted that. */
-async function read(device: Device, fid: number, size: number): Promise<Buffer | undefined> {
-  return await device.attempt('read', fid, () => device.store.readWhole(fid, size)).catch(() => undefined);
+/** The same blobs, in groups that a slab holds. */
+function grouped(blobs: readonly Wanted[]): Wanted[][] {
+  const groups: Wanted[][] = [];
+  let free = 0;
+  for (const blob of blobs) {
+    const needed = HEAD + blob[1];
+    if (needed > free) {
+      groups.push([]);
+      free = SLAB - 1;
+    }
+    free -= needed;
+    groups.at(-1)?.push(blob);
+  }
+  return groups;
+}
+
+/** Reads blobs into a slab. Answers with the parts of it that are to be sent; it does not fail. */
+async function fill(device: Device, group: Wanted[], slab: Buffer): Promise<Buffer[]> {
+  const limit = pLimit(AHEAD);
+  let place = HEAD;
+  const reads = group.map(([fid, size]) => {
+    const start = place;
+    place += size + HEAD;
+    return limit(() => read(device, fid, slab.subarray(start, start + size + 1)));
+  });
+  const readable = await Promise.all(reads);
+  // Heads come last: the byte that a read has beyond its blob is in the next one's.
+  const parts: Buffer[] = [];
+  let [from, at] = [0, 0];
+  for (const [i, [fid, size]] of group.entries()) {
+    const there = readable[i] === true;
+    writeHead(slab, at, fid, there ? size : undefined);
+    at += HEAD;
+    if (!there) parts.push(slab.subarray(from, at));
+    at += size;
+    if (!there) from = at;
+  }
+  if (at > from) parts.push(slab.subarray(from, at));
+  return parts;
+}
+
+/** False if the blob is not there, has another size, or cannot be read; `attempt` has noted that. */
+function read(device: Device, fid: number, place: Buffer): Promise<boolean> {
+  return device.attempt('read', fid, () => device.store.readInto(fid, place)).catch(() => false);
 }

@@ -46,6 +46,7 @@ beforeAll(async () => {
     CISTERN_TRACKER: cluster().trackers.map((tracker) => new URL(tracker.url).host),
     CISTERN_TOKEN: await cluster().makeToken({ prefix: 'public/', redirect: true }),
     CISTERN_PRIVATE_TOKEN: await cluster().makeToken({ prefix: 'private/' }),
+    CISTERN_CACHE: join(root, 'head/cache'),
     CISTERN_MAX_AGE: '300',
     CISTERN_DOMAIN: 'demo',
     CISTERN_PREFIX: 'public',
@@ -91,6 +92,44 @@ it('answers HEAD, conditions and ranges', async () => {
   expect((await ask('b.txt', { headers: { 'if-none-match': etag } })).status).toBe(304);
   const part = await ask('b.txt', { headers: { range: 'bytes=-3', 'if-range': etag } });
   expect([part.status, await part.text()]).toEqual([206, '789']);
+});
+
+/** File bytes that the storage nodes have sent so far. */
+async function sentByNodes(): Promise<number> {
+  const pages = await Promise.all(
+    cluster().nodes.map(async (node) => (await fetch(`${node.url}/metrics`)).text()),
+  );
+  const sent = pages.map((page) => /^cistern_http_bytes_total{direction="sent"} (\d+)$/m.exec(page)?.[1]);
+  return sent.reduce((sum, bytes) => sum + Number(bytes ?? 0), 0);
+}
+
+it('keeps bytes by what they are: served again without a node, and never after a replace, a move or a delete', async () => {
+  const [first, second] = ['first version', 'second'].map((text) => Buffer.from(text.repeat(1000)));
+  const get = async (path: string, headers = {}) => {
+    const answer = await ask(path, { headers });
+    return [answer.status, answer.headers.get('content-type'), await answer.text()];
+  };
+  await put('public/kept.txt', first as Buffer);
+  // A part that is asked for first is not taken for the whole.
+  expect(await get('kept.txt', { range: 'bytes=0-4' })).toEqual([206, 'text/plain', 'first']);
+  expect(await get('kept.txt')).toEqual([200, 'text/plain', `${first}`]);
+  const before = await sentByNodes();
+  expect(before).toBeGreaterThan(0);
+  expect(await get('kept.txt')).toEqual([200, 'text/plain', `${first}`]);
+  expect(await get('kept.txt', { range: 'bytes=6-12' })).toEqual([206, 'text/plain', 'version']);
+  expect(await sentByNodes()).toBe(before);
+
+  await put('public/kept.txt', second as Buffer);
+  expect(await get('kept.txt')).toEqual([200, 'text/plain', `${second}`]);
+  await put('public/kept.txt', first as Buffer, { 'content-type': 'text/csv' });
+  expect(await get('kept.txt')).toEqual([200, 'text/csv', `${first}`]);
+  await cluster().request('POST', '/v1/domains/demo/move', {
+    body: { from: 'public/kept.txt', to: 'public/moved.txt' },
+  });
+  expect(await (await ask('kept.txt')).json()).toMatchObject({ uri: `${FILES}/kept.txt` });
+  expect(await get('moved.txt')).toEqual([200, 'text/csv', `${first}`]);
+  await cluster().request('DELETE', '/v1/domains/demo/files/public/moved.txt');
+  expect(await (await ask('moved.txt')).json()).toMatchObject({ uri: `${FILES}/moved.txt` });
 });
 
 it('lets nobody reach more of the store than public files, nor write to it', async () => {

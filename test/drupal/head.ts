@@ -90,6 +90,7 @@ export class Head extends WebHead {
       CISTERN_TRACKER: cluster.trackers.map(({ url }) => new URL(url).host),
       CISTERN_TOKEN: await cluster.makeToken({ prefix: 'public/', redirect: true }),
       CISTERN_PRIVATE_TOKEN: await cluster.makeToken({ prefix: 'private/' }),
+      CISTERN_CACHE: join(this.directory, 'nginx/cache'),
       CISTERN_MAX_AGE: '300',
       CISTERN_DOMAIN: cluster.domain,
       CISTERN_PREFIX: 'public',

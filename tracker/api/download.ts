@@ -47,7 +47,11 @@ export async function answerDownload(
   if (query.via === 'redirect') {
     if (!what.redirect) throw new Problem('not-permitted', 'The token does not allow redirects.');
     const location = await ticketedUrl(tracker, replicas, file, fields, query.seconds);
-    return reply.code(307).headers({ location, 'cache-control': 'no-store' }).send();
+    const content = contentName(fields);
+    return reply
+      .code(307)
+      .headers({ location, 'cistern-content': content, 'cache-control': 'no-store' })
+      .send();
   }
   reply.headers(fields);
   if (request.method === 'HEAD') return reply.header('content-length', file.size).send();
@@ -84,6 +88,12 @@ function fileHeaders(file: FoundFile, { download }: DownloadQuery, { headers }: 
   }
   if (wantsDigest(headers['want-repr-digest'])) fields['repr-digest'] = formatDigest(file.sha256);
   return fields;
+}
+
+/** What tells the answer of one ticketed URL from those of others, for caches: the URL itself is another each time. */
+function contentName(fields: Record<string, string>): string {
+  const telling = ['etag', 'last-modified', 'content-type', 'content-disposition', 'repr-digest'];
+  return telling.map((name) => fields[name] ?? '').join(';');
 }
 
 /** Want-Repr-Digest (RFC 9530, 4): a preference of 0 means 'not this one'. A malformed field wants nothing. */

@@ -67,7 +67,9 @@ final class FileMiddleware implements HttpKernelInterface {
     $public = $this->publicKey($path);
     $private = strstr($path, self::PRIVATE_PATH);
     if ($public === NULL && $private === FALSE) {
-      return $this->next->handle($request, $type, $catch);
+      $response = $this->next->handle($request, $type, $catch);
+      $this->store->heads->end();
+      return $response;
     }
     $key = $public ?? 'private/' . substr((string) $private, strlen(self::PRIVATE_PATH));
     return $this->store->strictly(fn(): Response => $this->handleFile($request, $key, $public !== NULL, $catch));

@@ -244,8 +244,15 @@ abstract class RemoteStream extends ReadThroughStream implements StreamWrapperIn
    * {@inheritdoc}
    */
   protected function open(Client $client, string $key, string $mode): Handle {
+    if ($this->writes) {
+      return parent::open($client, $key, $mode);
+    }
     $recent = $this->store()->recent;
-    return !$this->writes && $recent->stat($key) !== NULL ? new RecentImageHandle($recent, $key) : parent::open($client, $key, $mode);
+    if ($recent->stat($key) !== NULL) {
+      return new RecentImageHandle($recent, $key);
+    }
+    $handle = Store::isImage($key) && !$recent->isKeeping() ? $this->store()->heads->open($client, $key) : NULL;
+    return $handle ?? parent::open($client, $key, $mode);
   }
 
   /**

@@ -44,6 +44,11 @@ final class Store {
   public readonly RecentImages $recent;
 
   /**
+   * First bytes of images that pages look at.
+   */
+  public readonly ImageHeads $heads;
+
+  /**
    * The image style that is being emptied.
    */
   public readonly StyleFlush $flush;
@@ -85,6 +90,7 @@ final class Store {
   public function __construct(public readonly Options $options) {
     $connection = $options->client;
     $this->recent = new RecentImages();
+    $this->heads = new ImageHeads();
     $this->flush = new StyleFlush(array_values(array_filter(['public', 'private', 'cistern'], $options->takesOver(...))));
     $this->client = self::$clients[serialize([$connection->trackers, $connection->domain, $connection->prefix])] ??= new Client($connection);
     $this->old = $options->readsThrough() ? new OldFiles($this->client, $options->elsewhere()) : NULL;
@@ -98,6 +104,7 @@ final class Store {
   public function beginRequest(): void {
     $this->client->beginRequest();
     $this->recent->end();
+    $this->heads->begin();
     $this->outage = NULL;
     $this->lastWrite = NULL;
     $this->tolerated = FALSE;

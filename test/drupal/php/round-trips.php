@@ -8,6 +8,7 @@
 
 declare(strict_types=1);
 
+use Drupal\Core\Cache\Cache;
 use Drupal\Core\DrupalKernel;
 use Drupal\Core\File\FileExists;
 use Drupal\Core\File\FileSystemInterface;
@@ -97,6 +98,8 @@ $body = ['value' => $inline, 'format' => 'full_html'];
 $node = Node::create(['type' => 'page', 'title' => 'Inline', 'status' => 1, 'body' => $body]);
 $node->save();
 $get('page with 50 inline images', "/node/{$node->id()}");
+Cache::invalidateTags(['rendered']);
+$get('page with 50 inline images, rendered again', "/node/{$node->id()}");
 
 $storage = ['field_name' => 'field_many', 'entity_type' => 'node', 'type' => 'image', 'cardinality' => -1];
 FieldStorageConfig::create($storage)->save();

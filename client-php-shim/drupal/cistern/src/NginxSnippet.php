@@ -37,6 +37,7 @@ class NginxSnippet {
     $values = [
       'CISTERN_TOKEN' => $token ?: 'CISTERN_TOKEN',
       'CISTERN_PRIVATE_TOKEN' => $private_token ?: 'CISTERN_PRIVATE_TOKEN',
+      'CISTERN_CACHE' => '/var/cache/cistern-nginx',
       'CISTERN_MAX_AGE' => (string) $this->store->options->maxAge(),
       '/_cistern/' => $this->store->options->xAccel() ?: '/_cistern/',
       'FILES_PATH' => "$base/" . PublicStream::basePath(),

@@ -99,7 +99,7 @@ async function sentByNodes(): Promise<number> {
   const pages = await Promise.all(
     cluster().nodes.map(async (node) => (await fetch(`${node.url}/metrics`)).text()),
   );
-  const sent = pages.map((page) => /^cistern_http_bytes_total{direction="sent"} (\d+)$/m.exec(page)?.[1]);
+  const sent = pages.map((page) => /^cistern_http_bytes_total{.*direction="sent".*} (\d+)$/m.exec(page)?.[1]);
   return sent.reduce((sum, bytes) => sum + Number(bytes ?? 0), 0);
 }
 

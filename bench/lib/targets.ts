@@ -89,7 +89,7 @@ export const targets = {
     atMost: 1.5,
   },
   'drupal-original': {
-    what: 'Drupal: originals through nginx',
+    what: 'Drupal: originals of 1 MiB through nginx',
     unit: 'times a local disk',
     atLeast: 0.5,
   },

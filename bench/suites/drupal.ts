@@ -10,6 +10,7 @@ import { EmbeddedServer } from '../../test/support/embedded-postgres.ts';
 import { createDatabaseOn } from '../../test/support/postgres.ts';
 import { lacksWebServers } from '../../test/support/web-head.ts';
 import type { Bench, Findings, Row, Suite } from '../lib/suite.ts';
+import type { TargetName } from '../lib/targets.ts';
 import { find, wrk } from '../lib/tools.ts';
 
 const INLINE_IMAGES = 50;
@@ -18,15 +19,22 @@ const ROUNDS = 15;
 const LOAD_ROUNDS = 9;
 const CONCURRENCY = 8;
 const UPLOAD = Buffer.alloc(1024 * 1024, 'a file to upload');
+const KiB = 1024;
+/** Public files as editors upload them: a small picture, one that was made for the web, and one as a camera makes it. */
+const ORIGINALS: { size: number; name: string; target?: TargetName }[] = [
+  { size: 32 * KiB, name: '32 KiB' },
+  { size: 256 * KiB, name: '256 KiB' },
+  { size: 1024 * KiB, name: '1 MiB', target: 'drupal-original' },
+];
 
 /** One of the two sites, with what is measured on it. */
 interface Site {
   where: string;
   rig: Rig;
   head: Head;
-  /** Paths of a page with inline images, and of an original. */
+  /** Paths of a page with inline images, and of the originals. */
   page: string;
-  original: string;
+  originals: string[];
   editor: Visitor;
 }
 
@@ -87,7 +95,13 @@ async function prepare(rig: Rig, where: string): Promise<Site> {
     $node = \\Drupal\\node\\Entity\\Node::create($values);
     $node->save();
     echo '/node/', $node->id();`);
-  return { where, rig, head, page, original: publicPath(uris[0] as string), editor };
+  const originals: string[] = [];
+  for (const { size } of ORIGINALS) {
+    const uri = `public://original-${size}.jpg`;
+    await head.run(`file_put_contents('${uri}', str_repeat('original', ${size / 8}));`);
+    originals.push(publicPath(uri));
+  }
+  return { where, rig, head, page, originals, editor };
 }
 
 async function measure(bench: Bench, local: Site, stored: Site): Promise<Findings> {
@@ -138,12 +152,16 @@ async function measure(bench: Bench, local: Site, stored: Site): Promise<Finding
     timed(async () => expectStatus(await save(editor, round), 303)),
   );
   await derivatives(sites, time);
-  const original: Way = { server: 'nginx', path: local.original };
-  figures['drupal-original'] = await load('original', [
-    original,
-    { server: 'nginx with the gateway', path: stored.original },
-  ]);
-  await load('original', [original, { server: 'nginx', path: stored.original }]);
+  for (const [i, { name, target }] of ORIGINALS.entries()) {
+    const [there, here] = sites.map(({ originals }) => originals[i] as string) as [string, string];
+    const byNginx: Way = { server: 'nginx', path: there };
+    const figure = await load(`original of ${name}`, [
+      byNginx,
+      { server: 'nginx with the gateway', path: here },
+    ]);
+    if (target !== undefined) figures[target] = figure;
+    await load(`original of ${name}`, [byNginx, { server: 'nginx', path: here }]);
+  }
   return { rows, skipped: [], figures };
 }
 

@@ -3,7 +3,8 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import type { Cluster } from './cluster.ts';
 
-const COMMAND = new URL('../../ops/main.ts', import.meta.url).pathname;
+// As users run it: its start is part of what they wait for.
+const COMMAND = new URL('../../ops/bin/cistern.mjs', import.meta.url).pathname;
 
 export interface Ran {
   /** From the start of the process to its end. */

@@ -9,8 +9,6 @@ use Cistern\Entry;
 use Cistern\Exception\CisternException;
 use Cistern\Exception\Conflict;
 use Cistern\Exception\NotFound;
-use Cistern\PutOptions;
-use Cistern\Transport\Request;
 use Cistern\Transport\Response;
 
 /**
@@ -25,11 +23,10 @@ final class CopyIn
 {
     /** Larger files are sent one by one, from the disk. */
     private const TOGETHER = 8388608;
-    /** A file that was changed so many seconds ago may be changed again within the second that its time tells. */
-    private const RECENT = 2;
 
     private readonly Transfers $transfers;
     private readonly Tombstones $tombstones;
+    private readonly FileSender $sender;
     private Report $report;
 
     /**
@@ -49,6 +46,7 @@ final class CopyIn
     ) {
         $this->transfers = new Transfers($client->options, $limits->parallel);
         $this->tombstones = new Tombstones($client);
+        $this->sender = new FileSender($client, $tree, $this->transfers, $mirror);
         $this->report = new Report();
     }
 
@@ -130,7 +128,8 @@ final class CopyIn
         if (@hash_file('sha256', $file->local) !== $entry->sha256) {
             return false;
         }
-        $this->client->patch($entry->key, mtime: new \DateTimeImmutable("@$file->mtime"), meta: self::meta($file));
+        $mtime = new \DateTimeImmutable("@$file->mtime");
+        $this->client->patch($entry->key, mtime: $mtime, meta: FileSender::meta($file));
 
         return true;
     }
@@ -153,12 +152,12 @@ final class CopyIn
         }
         $requests = function () use ($all, &$large): \Generator {
             foreach ($all as $one) {
-                [$key, $file, $entry] = $one;
+                $file = $one[1];
                 if (!$this->limits->take($file->size)) {
                     ++$this->report->left;
                 } elseif ($file->size > self::TOGETHER) {
                     $large[] = $one;
-                } elseif (($request = $this->request($key, $file, $entry)) !== null) {
+                } elseif (($request = $this->sender->request(...$one, report: $this->report)) !== null) {
                     yield [$one, $request];
                 }
             }
@@ -171,85 +170,13 @@ final class CopyIn
         };
         $this->transfers->run($requests(), $done);
         foreach ($large as $one) {
-            if ($this->isStored($one, $this->sendLarge(...$one))) {
+            if ($this->isStored($one, $this->sender->sendLarge(...$one, report: $this->report))) {
                 $arrived[$one[0]] = $one[1];
             }
         }
         if (!$this->mirror && $arrived !== []) {
             $this->moveIn($arrived);
         }
-    }
-
-    /** Reads a file that fits into memory; null if it cannot be, or changed while it was read. */
-    private function request(string $key, LocalFile $file, ?Entry $entry): ?Request
-    {
-        $bytes = @file_get_contents($file->local);
-        if (!$this->mayBeSent($file, $bytes === false ? -1 : \strlen($bytes))) {
-            return null;
-        }
-        [$name, $conditions] = $this->target($key, $entry);
-
-        return $this->transfers->put($name, (string) $bytes, $file->mtime, self::meta($file), $conditions);
-    }
-
-    /**
-     * @return CisternException|bool false: it is not to be sent
-     */
-    private function sendLarge(string $key, LocalFile $file, ?Entry $entry): CisternException|bool
-    {
-        if (!$this->mayBeSent($file, $file->size)) {
-            return false;
-        }
-        [$name, $conditions] = $this->target($key, $entry);
-        $options = new PutOptions(
-            mtime: new \DateTimeImmutable("@$file->mtime"),
-            meta: self::meta($file),
-            ifNoneMatch: isset($conditions['If-None-Match']),
-            ifMatch: $conditions['If-Match'] ?? null,
-        );
-        try {
-            $stored = $this->client->putFile($name, $file->local, $options);
-        } catch (CisternException $e) {
-            return $e;
-        }
-        // It may have been written to while it was sent.
-        if (!$file->isUnchanged()) {
-            $this->client->delete($name, $stored->etag);
-
-            return new Conflict('It was changed while it was copied.');
-        }
-
-        return true;
-    }
-
-    /**
-     * Where a file goes at first, and under which conditions.
-     *
-     * @return array{string, array<string, string>}
-     */
-    private function target(string $key, ?Entry $entry): array
-    {
-        if (!$this->mirror) {
-            return [OldFiles::incoming($key), []];
-        }
-
-        return [$key, $entry === null ? ['If-None-Match' => '*'] : ['If-Match' => $entry->etag]];
-    }
-
-    private function mayBeSent(LocalFile $file, int $read): bool
-    {
-        $why = $this->tree->why($file);
-        if ($why !== null) {
-            $this->report->skip($file->path, $why);
-        } elseif ($read < 0 && file_exists($file->local)) {
-            $this->report->fail($file->path, 'It cannot be read.');
-        } elseif (!$file->isUnchanged() || $read !== $file->size) {
-            ++$this->report->left;
-        } else {
-            return true;
-        }
-
-        return false;
     }
 
     /**
@@ -357,15 +284,5 @@ final class CopyIn
                 $this->report->fail($entry->key, $result->getMessage());
             }
         });
-    }
-
-    /**
-     * @return array<string, string>
-     */
-    private static function meta(LocalFile $file): array
-    {
-        $meta = ['mode' => \sprintf('%04o', $file->mode)];
-
-        return $file->mtime >= time() - self::RECENT ? $meta + ['recent' => '1'] : $meta;
     }
 }

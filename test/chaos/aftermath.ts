@@ -63,8 +63,11 @@ async function readAll(world: World, tree: Tree): Promise<void> {
       const read = () => world.cluster.request('GET', fileUrl(key), { tracker });
       let answer = await read();
       // A machine that stood still for seconds makes nodes look hung; the file must be there when that is over.
-      const answered = async () => answer.status !== 503 || (answer = await read()).status !== 503;
-      await waitFor(answered, { what: key, timeout: CLEAN_MS, every: 500 }).catch(() => {});
+      const settled = async () => {
+        if (answer.status === 503) answer = await read();
+        return answer.status !== 503;
+      };
+      await waitFor(settled, { what: key, timeout: CLEAN_MS, every: 500 }).catch(() => {});
       const bytes = Buffer.from(await answer.arrayBuffer());
       const digest = createHash('sha256').update(bytes).digest('hex');
       world.count('files read at the end');

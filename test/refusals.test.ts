@@ -65,3 +65,24 @@ it('documents the headers of each write that it reads, and no others', async () 
     'put files/{key}: if-none-match if-match once',
   ]);
 });
+
+it('a conditional write that is sent twice changes nothing the second time, and is told what is there', async () => {
+  const etagOf = (answer: Response) => answer.headers.get('etag') ?? '';
+  const old = etagOf(await put('twice/file', 'old'));
+  const write = (headers: Record<string, string>, key = 'twice/file') => put(key, 'new', headers);
+  const first = await write({ 'if-match': old });
+  expect(first.status).toBe(200);
+  const created = await write({ 'if-none-match': '*' }, 'twice/created');
+  expect(created.status).toBe(201);
+  for (const again of [
+    await write({ 'if-match': old }),
+    await write({ 'if-none-match': '*' }, 'twice/created'),
+  ]) {
+    expect([again.status, etagOf(again)]).toEqual([412, etagOf(first)]);
+  }
+  const remove = () => filesOf(cluster).remove('twice/file', { headers: { 'if-match': etagOf(first) } });
+  expect((await remove()).status).toBe(204);
+  await put('twice/file', 'by another');
+  expect((await remove()).status).toBe(412);
+  expect(await (await get('twice/file')).text()).toBe('by another');
+});

@@ -16,10 +16,13 @@ import type { Tls } from './tls.ts';
 export type Server = Awaited<ReturnType<typeof createServer>>;
 export type { FastifyReply, FastifyRequest };
 
+/** Which requests are logged: the setting CISTERN_LOG_REQUESTS. */
+export type LogRequests = 'all' | 'slow' | 'none';
+
 export interface ServerOptions {
   log: Logger;
   metrics: HttpMetrics;
-  logRequests: 'all' | 'slow' | 'none';
+  logRequests: LogRequests;
   /** Largest JSON body in bytes. Bodies that a route streams itself are bounded by the route. */
   jsonLimit?: number;
   /** Seconds that the head of a request may take before it ends with 408. */
@@ -108,8 +111,7 @@ export function createServer(options: ServerOptions) {
       { method: request.method, route, status: `${Math.floor(reply.statusCode / 100)}xx` },
       ms / 1000,
     );
-    const worthIt = reply.statusCode >= 500 || ms >= SLOW_MS;
-    if (options.logRequests === 'all' || (options.logRequests === 'slow' && worthIt)) {
+    if (worthLogging(options.logRequests, reply.statusCode, ms)) {
       const { method, id, ip } = request;
       request.log.info(
         { id, method, path: pathOf(request.raw), status: reply.statusCode, ms, ip },
@@ -141,6 +143,11 @@ function measureCertificate({ registry }: HttpMetrics, tls: Tls | undefined): vo
       this.set((tls?.expires?.getTime() ?? 0) / 1000);
     },
   });
+}
+
+/** Whether a request that was answered so is logged. */
+export function worthLogging(which: LogRequests, status: number, ms: number): boolean {
+  return which === 'all' || (which === 'slow' && (status >= 500 || ms >= SLOW_MS));
 }
 
 /** Answers with a problem, with its headers, as `application/problem+json`. */

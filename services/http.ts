@@ -5,6 +5,7 @@ import type {} from '@fastify/swagger';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import Fastify, { type FastifyError, type FastifyReply, type FastifyRequest, LogController } from 'fastify';
 import { Gauge } from 'prom-client';
+import { answerClientError } from './client-errors.ts';
 import type { Logger } from './logging.ts';
 import type { HttpMetrics } from './metrics.ts';
 import { Problem, type ProblemName } from './problems.ts';
@@ -15,12 +16,17 @@ import type { Tls } from './tls.ts';
 export type Server = Awaited<ReturnType<typeof createServer>>;
 export type { FastifyReply, FastifyRequest };
 
+/** Which requests are logged: the setting CISTERN_LOG_REQUESTS. */
+export type LogRequests = 'all' | 'slow' | 'none';
+
 export interface ServerOptions {
   log: Logger;
   metrics: HttpMetrics;
-  logRequests: 'all' | 'slow' | 'none';
+  logRequests: LogRequests;
   /** Largest JSON body in bytes. Bodies that a route streams itself are bounded by the route. */
   jsonLimit?: number;
+  /** Seconds that the head of a request may take before it ends with 408. */
+  headSeconds?: number;
   /** Seconds that a body may stand still before the request ends with 408. */
   idleSeconds?: number;
   /** Listens with its certificate, if it has one. */
@@ -36,9 +42,12 @@ const LINGER_BYTES = 8 * 1024 * 1024;
 export function createServer(options: ServerOptions) {
   const { log, metrics, tls } = options;
   const https = tls?.listener();
+  const headMs = (options.headSeconds ?? 20) * 1000;
+  // Node looks for heads that are late only so often; its own 30 seconds would more than double what they may take.
+  const how = { connectionsCheckingInterval: Math.min(1000, headMs / 4) };
   const server = Fastify({
     // An https.Server has all that is used of an http.Server; Fastify's types keep them apart.
-    ...(https !== undefined && ({ https } as object)),
+    ...((https === undefined ? { http: how } : { https: { ...https, ...how } }) as object),
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: options.jsonLimit ?? 1024 * 1024,
@@ -59,17 +68,9 @@ export function createServer(options: ServerOptions) {
       reply.header('x-request-id', request.id);
       sendProblem(reply as unknown as FastifyReply, asProblem(error));
     },
-    clientErrorHandler: (error, socket) => {
-      // The head could not be parsed or was never finished: there is no request to answer properly.
-      if (socket.writable && (error as NodeJS.ErrnoException).code !== 'ECONNRESET') {
-        const body = JSON.stringify(new Problem('invalid-request', 'The request is not valid HTTP/1.1.'));
-        socket.end(
-          `HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
-        );
-      } else socket.destroy();
-    },
+    clientErrorHandler: answerClientError,
   }).withTypeProvider<TypeBoxTypeProvider>();
-  server.server.headersTimeout = 20_000;
+  server.server.headersTimeout = headMs;
   measureCertificate(metrics, tls);
   tls?.watch(server.server);
 
@@ -110,8 +111,7 @@ export function createServer(options: ServerOptions) {
       { method: request.method, route, status: `${Math.floor(reply.statusCode / 100)}xx` },
       ms / 1000,
     );
-    const worthIt = reply.statusCode >= 500 || ms >= SLOW_MS;
-    if (options.logRequests === 'all' || (options.logRequests === 'slow' && worthIt)) {
+    if (worthLogging(options.logRequests, reply.statusCode, ms)) {
       const { method, id, ip } = request;
       request.log.info(
         { id, method, path: pathOf(request.raw), status: reply.statusCode, ms, ip },
@@ -143,6 +143,11 @@ function measureCertificate({ registry }: HttpMetrics, tls: Tls | undefined): vo
       this.set((tls?.expires?.getTime() ?? 0) / 1000);
     },
   });
+}
+
+/** Whether a request that was answered so is logged. */
+export function worthLogging(which: LogRequests, status: number, ms: number): boolean {
+  return which === 'all' || (which === 'slow' && (status >= 500 || ms >= SLOW_MS));
 }
 
 /** Answers with a problem, with its headers, as `application/problem+json`. */

@@ -31,6 +31,7 @@ const table = {
   'body-too-large': [413, 'The body is larger than allowed'],
   'unsupported-media-type': [415, 'The body has a media type that is not accepted here'],
   'range-not-satisfiable': [416, 'None of the requested ranges overlaps the file'],
+  'headers-too-large': [431, 'The request line and its headers are larger than allowed'],
   internal: [500, 'Something went wrong inside Cistern'],
   'replica-missing': [404, 'The device does not hold this blob'],
   'replica-corrupt': [500, 'The replica does not match its digest'],

@@ -65,7 +65,10 @@ export class SlowClients {
   #cut(entry: Watched): void {
     this.#watched.delete(entry);
     const { raw } = entry.reply;
-    const problem = new Problem('request-timeout', 'The body stood still for too long. Send it again.');
+    const problem = new Problem(
+      'request-timeout',
+      'The body stood still for too long, or came too slowly. Send it again.',
+    );
     if (!raw.headersSent) {
       raw.writeHead(408, { 'content-type': 'application/problem+json', connection: 'close' });
       raw.end(JSON.stringify(problem));

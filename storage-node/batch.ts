@@ -1,7 +1,12 @@
 // Several small blobs in one request, as trackers send them: what a request costs by itself (its head, a ticket, an
 // answer, a turn of the event loop) is shared by all of them. Each is stored, or refused, by itself.
 import { hash } from 'node:crypto';
-import { type FastifyReply, type FastifyRequest, failUnlessAnswered } from '../services/http.ts';
+import {
+  type FastifyReply,
+  type FastifyRequest,
+  failUnlessAnswered,
+  worthLogging,
+} from '../services/http.ts';
 import { Problem } from '../services/problems.ts';
 import type { BatchEntry, BatchResult } from '../services/protocol.ts';
 import type { PutManyTicket } from '../services/tickets.ts';
@@ -20,7 +25,12 @@ export async function storeBatch(node: NodeContext, request: FastifyRequest, rep
     const length = announcedLength(request);
     if (length === undefined || length > ticket.size) throw tooLarge(ticket.size);
     const parts = unpack(ticket, await gather(request, length));
-    const store = ([entry, bytes]: Part) => storeOne(node, entry, bytes, request);
+    const store = async ([entry, bytes]: Part) => {
+      const began = performance.now();
+      const result = await storeOne(node, entry, bytes, request);
+      logBlob(node, entry, result, { ms: performance.now() - began, request });
+      return result;
+    };
     return reply.send(await Promise.all(parts.map(store)));
   } catch (error) {
     return failUnlessAnswered(reply, error);
@@ -67,4 +77,16 @@ async function storeOne(
     if (problem.status >= 500) request.log.error({ id: entry.id, fid: entry.fid, err: error }, 'not stored');
     return problem.toJSON();
   }
+}
+
+/** A blob of a batch is logged when a request of its own would be, by the id of the request that it is part of. */
+function logBlob(
+  node: NodeContext,
+  { id, fid, dev: device }: BatchEntry,
+  result: BatchResult,
+  { ms, request }: { ms: number; request: FastifyRequest },
+): void {
+  const status = 'status' in result ? result.status : 200;
+  if (!worthLogging(node.config.CISTERN_LOG_REQUESTS, status, ms)) return;
+  request.log.info({ id, fid, device, status, ms, batch: request.id }, 'blob of a batch');
 }

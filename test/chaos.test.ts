@@ -9,7 +9,7 @@ import { useCluster } from './support/cluster.ts';
 const SECONDS = 15;
 // A run in which one of these did not happen would prove little.
 const HAPPENED = [
-  ...['put', 'delete', 'restore', 'race exclusive', 'tracker killed', 'node killed'],
+  ...['put', 'delete', 'move', 'copy', 'restore', 'race exclusive', 'tracker killed', 'node killed'],
   ...['replica vanished', 'bit flipped', 'network stall'],
 ];
 const network = new Network();

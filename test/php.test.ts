@@ -11,7 +11,7 @@ import { afterAll, beforeAll, describe, expect, it, type TestContext } from 'vit
 import { useCluster } from './support/cluster.ts';
 import { type Control, startControl } from './support/fault-control.ts';
 import { FaultProxy } from './support/fault-proxy.ts';
-import { lacksProgram, lacksRoot, needs } from './support/needs.ts';
+import { lacksProgram, lacksRoot, needs, skip } from './support/needs.ts';
 import { phpEnvironment } from './support/php-environment.ts';
 
 const library = fileURLToPath(new URL('../client-php-shim', import.meta.url));
@@ -75,7 +75,7 @@ describe('the PHP library', () => {
     needs(context, lacksPhp());
     // That package is not in every mirror; tests/Flysystem covers the same ground.
     const installed = existsSync(join(library, 'vendor/league/flysystem-adapter-test-utilities'));
-    if (!installed) return context.skip('league/flysystem-adapter-test-utilities is not installed');
+    if (!installed) skip(context, 'league/flysystem-adapter-test-utilities is not installed');
     const { code, printed } = await phpunit('league');
     expect(code, printed).toBe(0);
   });

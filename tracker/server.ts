@@ -5,6 +5,7 @@ import { backupRoutes } from './api/backups.ts';
 import { batchRoutes } from './api/batch.ts';
 import { classRoutes } from './api/classes.ts';
 import { clusterRoutes } from './api/cluster.ts';
+import { refuseUnreadConditions } from './api/conditions.ts';
 import { copyMoveRoutes } from './api/copy-move.ts';
 import { deviceCareRoutes } from './api/device-care.ts';
 import { deviceRoutes } from './api/devices.ts';
@@ -65,6 +66,7 @@ export async function createTrackerServer(tracker: Tracker): Promise<Server> {
   });
   await describeApi(server);
   requireTokens(server, tracker);
+  refuseUnreadConditions(server);
   for (const add of routes) await add(server, tracker);
   return server;
 }

@@ -17,7 +17,7 @@ export const transfers: Suite = {
   about:
     'Operations a second, each with two fsynced copies where it is an upload. Direct: open, PUT to the node, commit; ' +
     'or a redirect, and a GET from the node. The load generator is a process of ours on the same cores; ' +
-    'the last column is how many cores each part kept busy.',
+    'the last column is the processor time that each part took for an operation.',
   run: (bench) => bench.withCluster((cluster) => measureAll(bench, cluster)),
 };
 

@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it, type TestContext } from 'vitest';
-import { lacksProgram } from '../support/needs.ts';
+import { lacksProgram, skip } from '../support/needs.ts';
 import { makeImage } from './files.ts';
 import type { Head } from './head.ts';
 import type { Rig } from './rig.ts';
@@ -11,7 +11,7 @@ import { publicPath, styledPaths, upload } from './site.ts';
 
 /** Also in CI: what is lacking here is nothing that the project needs. */
 function skipIf(context: TestContext, lack: string | undefined): void {
-  if (lack !== undefined) context.skip(lack);
+  if (lack !== undefined) skip(context, lack);
 }
 
 export function extras(rig: () => Rig): void {

@@ -1,6 +1,6 @@
 // Tests on real Drupal are declared where there is one; else one test says why not.
 import { it } from 'vitest';
-import { needs } from '../support/needs.ts';
+import { needs, skip } from '../support/needs.ts';
 import { type CodeBase, findCodeBase } from './code-base.ts';
 
 /**
@@ -12,7 +12,7 @@ export async function onDrupal(lack: string | undefined, declare: (code: CodeBas
   if (typeof code !== 'string' && lack === undefined) declare(code);
   else {
     it('needs a Drupal code base', (context) => {
-      if (typeof code === 'string') context.skip(`skipped: ${code}`);
+      if (typeof code === 'string') skip(context, code);
       needs(context, lack);
     });
   }

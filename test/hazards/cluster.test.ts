@@ -7,7 +7,7 @@ import { allocateBlock } from '../../tracker/cluster/fids.ts';
 import type { Queryable } from '../../tracker/database/database.ts';
 import { commitNow } from '../../tracker/namespace/commit.ts';
 import { openNamespace, type TestNamespace } from '../support/namespace.ts';
-import { blocked, gate, type Script, scripted } from '../support/script.ts';
+import { blocked, endedOrBlocked, gate, type Script, scripted } from '../support/script.ts';
 
 let t: TestNamespace;
 beforeAll(async () => {
@@ -39,14 +39,9 @@ describe('1: two trackers that need fids at the same time', () => {
   });
 
   it('would get the same one, were the counter read without its lock', async () => {
-    const unlocked = (tx: Queryable): Queryable => ({
-      count: tx.count,
-      query: (statement, values) =>
-        statement.name === 'lock-fid-counter'
-          ? tx.query({ name: 'unlocked', text: statement.text.replace('FOR UPDATE', '') }, values)
-          : tx.query(statement, values),
-    });
-    const { a, b } = await allocateTwice(unlocked);
+    const unlocked = (text: string) => text.replace('FOR UPDATE', '');
+    const alter = { 'lock-fid-counter': unlocked };
+    const { a, b } = await allocateTwice((tx) => scripted(tx, { alter }));
     expect(b).toBe(a);
   });
 });
@@ -110,20 +105,39 @@ describe('9: an empty domain is deleted while a file is uploaded into it', () =>
 });
 
 describe('a class is deleted while a file of it is uploaded', () => {
-  it('stays: the foreign key has the deletion look again', async () => {
-    await t.sql(`INSERT INTO classes (domain_id, name) VALUES ($1, 'fading')`, [t.domain.id]);
+  /** The upload holds its transaction; the class is deleted; then the upload commits. */
+  async function deleteMeanwhile(name: string) {
+    await t.sql(`INSERT INTO classes (domain_id, name) VALUES ($1, $2)`, [t.domain.id, name]);
     await t.state.refresh();
     const held = gate();
     const upload = t.db.transaction(async (tx) => {
-      await commitNow(tx, [
-        t.upload('fading', 'x', { class: t.state.classFor(t.domain, 'fading', 'fading') }),
-      ]);
+      await commitNow(tx, [t.upload(name, 'x', { class: t.state.classFor(t.domain, name, name) })]);
       await held.pass();
     });
     await held.reached;
-    const removed = expect(removeClass(t.db, t.domain, 'fading')).rejects.toEqual(problem('state-conflict'));
-    await blocked(t);
+    const removed = Promise.allSettled([removeClass(t.db, t.domain, name)]);
+    await endedOrBlocked(t, removed);
     held.open();
-    await Promise.all([upload, removed]);
+    await upload;
+    return (await removed)[0];
+  }
+
+  it('stays: the foreign key has the deletion look again', async () => {
+    const removed = await deleteMeanwhile('fading');
+    expect(removed).toEqual({ status: 'rejected', reason: problem('state-conflict') });
+  });
+
+  it('would leave a file without its class, were there no foreign key', async () => {
+    const [constraint] = await t.sql<{ conname: string }>(
+      `SELECT conname FROM pg_constraint WHERE conrelid = 'names'::regclass AND contype = 'f'
+        AND confrelid = 'classes'::regclass`,
+    );
+    await t.sql(`ALTER TABLE names DROP CONSTRAINT ${constraint?.conname}`);
+    const removed = await deleteMeanwhile('lost-class');
+    expect(removed?.status).toBe('fulfilled');
+    const orphans = await t.sql(
+      'SELECT FROM names n WHERE n.fid IS NOT NULL AND NOT EXISTS (SELECT FROM classes c WHERE c.id = n.class_id)',
+    );
+    expect(orphans).toHaveLength(1);
   });
 });

@@ -1,20 +1,19 @@
 // The hazards of docs/consistency.md that concern names, each as a scripted interleaving of two sessions. Beside each
 // stands the same interleaving with the protection taken away, to show that it is the dangerous one.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Queryable } from '../../tracker/database/database.ts';
 import { commitNow } from '../../tracker/namespace/commit.ts';
-import {
-  ensureDirectory,
-  findDirectory,
-  lockDomain,
-  removeEmpty,
-} from '../../tracker/namespace/directories.ts';
-import { moveDirectory } from '../../tracker/namespace/relocate.ts';
+import { Committer } from '../../tracker/namespace/committer.ts';
+import { ensureDirectory } from '../../tracker/namespace/directories.ts';
+import type { Upload } from '../../tracker/namespace/types.ts';
 import { openNamespace, type TestNamespace } from '../support/namespace.ts';
 import { blocked, gate, type Script, scripted } from '../support/script.ts';
 
 let t: TestNamespace;
+let committer: Committer;
 beforeAll(async () => {
   t = await openNamespace();
+  committer = new Committer(t.db, t.state);
 });
 afterAll(() => t.close());
 
@@ -59,117 +58,6 @@ describe('8: replaced versions are never leaked', () => {
       await t.sql('DROP FUNCTION read_old CASCADE');
       await t.sql('ALTER TABLE names ENABLE TRIGGER name_updated');
     }
-  });
-});
-
-describe('9: directories stay a tree, and names stay in directories', () => {
-  it('does not remove a directory that an upload is just entering', async () => {
-    await t.namespace.makeDirectory(t.domain, 'h9/a', { parents: true, exclusive: false });
-    const held = gate();
-    const uploading = t.db.transaction(async (tx) => {
-      await commitNow(tx, [t.upload('h9/a/new')]);
-      await held.pass();
-    });
-    await held.reached;
-    const removing = t.namespace.removeDirectory(t.domain, 'h9/a', false);
-    await blocked(t);
-    held.open();
-    await uploading;
-    await expect(removing).rejects.toEqual(problem('directory-not-empty'));
-    expect(await t.namespace.find(t.domain, 'h9/a/new')).toBeDefined();
-  });
-
-  it('uploads into a directory that is just being removed by making it again', async () => {
-    await t.namespace.makeDirectory(t.domain, 'h9/b', { parents: true, exclusive: false });
-    const held = gate();
-    const removing = t.db.transaction(async (tx) => {
-      await lockDomain(tx, t.domain);
-      await removeEmpty(tx, (await findDirectory(tx, t.domain, 'h9/b/')) as number, 'h9/b');
-      await held.pass();
-    });
-    await held.reached;
-    const uploading = t.namespace.commit(t.upload('h9/b/new'));
-    await blocked(t);
-    held.open();
-    await removing;
-    expect(await uploading).toMatchObject({ created: true });
-    expect(await t.namespace.find(t.domain, 'h9/b/new')).toBeDefined();
-  });
-
-  it('would lose the upload without the foreign key that ties a name to its directory', async () => {
-    const [constraint] = await t.sql<{ conname: string }>(
-      `SELECT conname FROM pg_constraint WHERE conrelid = 'names'::regclass AND conkey = ARRAY[1::smallint]
-        AND contype = 'f'`,
-    );
-    await t.namespace.makeDirectory(t.domain, 'h9/c', { parents: true, exclusive: false });
-    await t.sql(`ALTER TABLE names DROP CONSTRAINT ${constraint?.conname}`);
-    try {
-      const held = gate();
-      const removing = t.db.transaction(async (tx) => {
-        await removeEmpty(tx, (await findDirectory(tx, t.domain, 'h9/c/')) as number, 'h9/c');
-        await held.pass();
-      });
-      await held.reached;
-      await t.namespace.commit(t.upload('h9/c/new'));
-      held.open();
-      await removing;
-      expect(await t.namespace.find(t.domain, 'h9/c/new')).toBeUndefined();
-    } finally {
-      await t.sql('DELETE FROM names n WHERE NOT EXISTS (SELECT FROM dirs d WHERE d.id = n.dir_id)');
-      await t.sql('ALTER TABLE names ADD FOREIGN KEY (dir_id) REFERENCES dirs');
-    }
-  });
-
-  /**
-   * Two moves that would each put the other's directory below its own. The lock on the domain makes the second wait
-   * before it looks; without it, only the foreign keys are between them, and PostgreSQL's deadlock detection.
-   */
-  async function crossMoves(root: string) {
-    for (const name of ['x', 'y']) {
-      await t.namespace.makeDirectory(t.domain, `${root}/${name}`, { parents: true, exclusive: false });
-    }
-    const held = gate();
-    let runs = 0;
-    const move = (from: string, to: string, more: Script) =>
-      t.db.transaction((tx) => {
-        runs += 1;
-        return moveDirectory(scripted(tx, more), t.state, { domain: t.domain, from, to });
-      });
-    const first = move(`${root}/x`, `${root}/y/x`, { before: { 'rename-child': held.pass } });
-    await held.reached;
-    const second = move(`${root}/y`, `${root}/x/y`, {});
-    await blocked(t);
-    held.open();
-    const settled = await Promise.allSettled([first, second]);
-    return { settled, runs };
-  }
-
-  const reachable = async (root: string) =>
-    (await t.namespace.list(t.domain, root, { recursive: true, limit: 100 })).entries.length;
-
-  it('runs two moves that would make a circle one after the other', async () => {
-    const { settled, runs } = await crossMoves('h9/moves');
-    expect(runs).toBe(2);
-    expect(settled.map((result) => result.status)).toEqual(['fulfilled', 'fulfilled']);
-    // The second made a new 'x' to move 'y' to, with the first 'x' in it: nothing is out of reach.
-    const { entries } = await t.namespace.list(t.domain, 'h9/moves', { recursive: true, limit: 100 });
-    expect(entries.map((entry) => entry.key)).toEqual(['x', 'x/y', 'x/y/x'].map((key) => `h9/moves/${key}`));
-  });
-
-  it('makes one directory when two uploads need it at once', async () => {
-    const held = gate();
-    const first = t.db.transaction(async (tx) => {
-      const made = await ensureDirectory(tx, t.domain, 'h9/same/dir/');
-      await held.pass();
-      return made;
-    });
-    await held.reached;
-    const second = t.namespace.commit(t.upload('h9/same/dir/file'));
-    await blocked(t);
-    held.open();
-    expect((await first).created).toBe(true);
-    expect((await second).created).toBe(true);
-    expect(await reachable('h9/same')).toBe(2);
   });
 });
 
@@ -225,56 +113,112 @@ describe('4: a lost answer, retried', () => {
     expect(await second).toMatchObject({ created: true, entry: { fid: upload.fid } });
     expect(await t.sql('SELECT 1 FROM locations WHERE fid = $1', [upload.fid])).toHaveLength(2);
   });
+
+  it('would be refused for its own name, were the ledger not looked at', async () => {
+    const upload = t.upload('h4/own', 'x', { precondition: { ifNoneMatch: '*' } });
+    await t.namespace.commit(upload);
+    const again = async (script: Script) => {
+      const [result] = await t.db.transaction((tx) => commitNow(scripted(tx, script), [upload]));
+      return result?.outcome;
+    };
+    expect(await again({})).toBe('repeated-created');
+    const noLedger = (text: string) => text.replace('known.fid = q.fid', 'false');
+    expect(await again({ alter: { 'commit-uploads': noLedger } })).toBe('conflict');
+  });
+
+  it('would be refused for the version that it replaced, were If-Match compared before the ledger was asked', async () => {
+    const old = t.upload('h4/match', 'old');
+    await t.namespace.commit(old);
+    const upload = t.upload('h4/match', 'new', { precondition: { ifMatch: [old.sha256] } });
+    await t.namespace.commit(upload);
+    expect(await t.namespace.commit(upload)).toMatchObject({ created: false, entry: { fid: upload.fid } });
+    const noLedger = (text: string) => `${text} AND false`;
+    const again = t.db.transaction((tx) =>
+      committer.lockMatching(scripted(tx, { alter: { 'find-in-ledger': noLedger } }), upload),
+    );
+    await expect(again).rejects.toEqual(problem('precondition-failed'));
+  });
 });
 
 describe('10: preconditions are decided inside the commit', () => {
-  it('compares If-Match with what is there when the lock is held, not before', async () => {
-    const [old, byA] = [t.upload('h10', 'old'), t.upload('h10', 'A')];
-    await t.namespace.commit(old);
+  /** A replaces what `key` holds, or creates it, and holds its transaction; B, with a precondition, comes meanwhile. */
+  async function race(key: string, { precondition, ...script }: Script & Pick<Upload, 'precondition'>) {
     const held = gate();
     const a = t.db.transaction(async (tx) => {
-      await commitNow(tx, [byA]);
+      await commitNow(tx, [t.upload(key, 'A')]);
       await held.pass();
     });
     await held.reached;
-    const b = t.namespace.commit(t.upload('h10', 'B', { precondition: { ifMatch: [old.sha256] } }));
-    const refused = expect(b).rejects.toEqual(problem('precondition-failed'));
+    const byB = t.upload(key, 'B', precondition === undefined ? {} : { precondition });
+    const unprotected = async (tx: Queryable) => {
+      const follows = scripted(tx, script);
+      if (precondition?.ifMatch !== undefined) await committer.lockMatching(follows, byB);
+      return (await commitNow(follows, [byB]))[0]?.outcome;
+    };
+    const b =
+      Object.keys(script).length > 0 ? t.db.transaction(unprotected) : t.namespace.commit(byB).then(() => '');
+    const settled = Promise.allSettled([b]);
     await blocked(t);
     held.open();
     await a;
-    await refused;
+    const [outcome] = await settled;
+    return outcome.status === 'fulfilled' ? outcome.value : outcome.reason.problem;
+  }
+
+  it('compares If-Match with what is there when the lock is held, not before', async () => {
+    const old = t.upload('h10', 'old');
+    await t.namespace.commit(old);
+    const precondition = { ifMatch: [old.sha256] };
+    expect(await race('h10', { precondition })).toBe('precondition-failed');
+  });
+
+  it('would replace a version that it does not know, were the name not locked before it is compared', async () => {
+    const old = t.upload('h10-unlocked', 'old');
+    await t.namespace.commit(old);
+    const precondition = { ifMatch: [old.sha256] };
+    expect(await race('h10-unlocked', { precondition, omit: ['lock-name'] })).toBe('replaced');
   });
 
   it('refuses an exclusive create when the other creator commits first', async () => {
-    const held = gate();
     await t.namespace.makeDirectory(t.domain, 'h10x', { parents: true, exclusive: false });
-    const a = t.db.transaction(async (tx) => {
-      await commitNow(tx, [t.upload('h10x/new', 'A')]);
-      await held.pass();
-    });
-    await held.reached;
-    const b = t.namespace.commit(t.upload('h10x/new', 'B', { precondition: { ifNoneMatch: '*' } }));
-    const refused = expect(b).rejects.toEqual(problem('precondition-failed'));
-    await blocked(t);
-    held.open();
-    await a;
-    await refused;
+    expect(await race('h10x/new', { precondition: { ifNoneMatch: '*' } })).toBe('precondition-failed');
+  });
+
+  it('would replace what the other created, did the insert not tell exclusive uploads from others', async () => {
+    const replace = (text: string) =>
+      text.replace('excluded.fid <> ALL ($13::bigint[])', '$13::bigint[] IS NOT NULL');
+    const alter = { 'commit-uploads': replace };
+    expect(await race('h10-created', { precondition: { ifNoneMatch: '*' }, alter })).toBe('replaced');
   });
 });
 
 describe('17: batches', () => {
-  it('lock names in one order, so that crossed batches do not deadlock', async () => {
-    const [a, b] = [t.upload('h17/a'), t.upload('h17/b')];
+  /** A batch of two, in the wrong order, waits for the first name. Is the second one free meanwhile? */
+  async function secondIsFree(root: string, script: Script): Promise<boolean> {
+    const [a, b] = [t.upload(`${root}/a`), t.upload(`${root}/b`)];
     for (const upload of [a, b]) await t.namespace.commit(upload);
     const holder = await t.connect();
     await holder.query('BEGIN');
     await holder.query(`SELECT 1 FROM names WHERE fid = $1 FOR UPDATE`, [a.fid]);
-    const batch = t.db.transaction((tx) => commitNow(tx, [t.upload('h17/b'), t.upload('h17/a')]));
+    const batch = t.db.transaction((tx) =>
+      commitNow(scripted(tx, script), [t.upload(b.key), t.upload(a.key)]),
+    );
     await blocked(t);
-    // The batch waits for 'a' and holds nothing yet: 'b', which comes later, is still free.
-    await holder.query(`SELECT 1 FROM names WHERE fid = $1 FOR UPDATE NOWAIT`, [b.fid]);
+    const { rowCount } = await holder.query(`SELECT 1 FROM names WHERE fid = $1 FOR UPDATE SKIP LOCKED`, [
+      b.fid,
+    ]);
     await holder.query('ROLLBACK');
     await batch;
+    return rowCount === 1;
+  }
+
+  it('lock names in one order, so that crossed batches do not deadlock', async () => {
+    expect(await secondIsFree('h17', {})).toBe(true);
+  });
+
+  it('would hold the second and wait for the first, were they locked as they come', async () => {
+    const asTheyCome = (text: string) => text.replace('ORDER BY dir_id, name', 'ORDER BY i');
+    expect(await secondIsFree('h17-crossed', { alter: { 'commit-uploads': asTheyCome } })).toBe(false);
   });
 
   it('fail one by one: a collision does not take the others with it', async () => {

@@ -14,7 +14,7 @@ const PYTHON = '/usr/bin/python3';
 const CAP_SYS_ADMIN = 21n;
 const program = new URL('./forgetful.py', import.meta.url).pathname;
 
-/** Why this machine cannot mount file systems of ours, whatever is installed; undefined if it can. */
+/** For `needs`: why this machine cannot mount file systems of ours, whatever is installed. */
 export function cannotMount(): string | undefined {
   if (!existsSync('/dev/fuse')) return 'the kernel has no FUSE here (/dev/fuse is missing)';
   const rights = /^CapEff:\s*(\w+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0';

@@ -196,11 +196,11 @@ export class Cluster {
     }
   }
 
-  /** The end of each process's log, for a failed test. */
-  logs(): string {
+  /** The end of each process's log, for a failed test; up to `tail` characters of it. */
+  logs(tail = LOG_TAIL): string {
     return readdirSync(this.#root)
       .filter((name) => name.endsWith('.log'))
-      .map((name) => `--- ${name}\n${readFileSync(join(this.#root, name), 'utf8').slice(-LOG_TAIL)}`)
+      .map((name) => `--- ${name}\n${readFileSync(join(this.#root, name), 'utf8').slice(-tail)}`)
       .join('\n');
   }
 

@@ -2,6 +2,19 @@
 import { execFileSync } from 'node:child_process';
 import type { TestContext } from 'vitest';
 
+declare module 'vitest' {
+  interface TaskMeta {
+    /** Why the test was skipped, for the report of CI (.ci/summary.mjs). */
+    skipped?: string;
+  }
+}
+
+/** Skips the test that is running, also in CI, and says why. */
+export function skip(context: TestContext, why: string): never {
+  context.task.meta.skipped = why;
+  return context.skip(why);
+}
+
 /**
  * Skips the test that is running if this machine lacks something it needs; with CI=true the test fails instead.
  * @param lack what is lacking, in words; undefined: nothing
@@ -9,7 +22,7 @@ import type { TestContext } from 'vitest';
 export function needs(context: TestContext, lack: string | undefined): void {
   if (lack === undefined) return;
   if (process.env.CI === 'true') throw new Error(`this test cannot be skipped in CI: ${lack}`);
-  context.skip(lack);
+  skip(context, lack);
 }
 
 /** For `needs`: a program that must be on the PATH. */

@@ -10,7 +10,16 @@ import { authorize } from './auth.ts';
 import { idempotencyOf } from './idempotency.ts';
 import { directoryOf } from './keys.ts';
 import { problems } from './openapi.ts';
-import { DirectoryEntry, DomainPath, Entry, KeyPath, PageQuery, strict, WriteHeaders } from './schemas.ts';
+import {
+  CreateHeaders,
+  DirectoryEntry,
+  DomainPath,
+  Entry,
+  IdempotentHeaders,
+  KeyPath,
+  PageQuery,
+  strict,
+} from './schemas.ts';
 
 const url = '/v1/domains/:domain/directories/*';
 const tags = ['directories'];
@@ -25,7 +34,7 @@ export function directoryRoutes(server: Server, tracker: Tracker): void {
         tags,
         summary: 'Make a directory, with its parents',
         params: KeyPath,
-        headers: WriteHeaders,
+        headers: CreateHeaders,
         querystring: Type.Object({ parents: Type.Boolean({ default: true }) }, strict),
         response: {
           200: DirectoryEntry,
@@ -92,7 +101,7 @@ export function directoryRoutes(server: Server, tracker: Tracker): void {
         tags,
         summary: 'Remove a directory: an empty one, or with all below as one operation',
         params: KeyPath,
-        headers: WriteHeaders,
+        headers: IdempotentHeaders,
         querystring: Type.Object({ recursive: Type.Boolean({ default: false }) }, strict),
         response: {
           204: Type.Null({ description: 'Gone' }),
@@ -123,7 +132,7 @@ export function directoryRoutes(server: Server, tracker: Tracker): void {
         tags,
         summary: 'Remove directories with all below, as one operation; those that are missing are fine',
         params: DomainPath,
-        headers: WriteHeaders,
+        headers: IdempotentHeaders,
         body: Type.Object({ keys: Type.Array(Type.String(), { minItems: 1, maxItems: 100 }) }, strict),
         response: {
           204: Type.Null({ description: 'Gone' }),

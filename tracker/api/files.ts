@@ -28,7 +28,7 @@ import { idempotencyOf } from './idempotency.ts';
 import { FILE_URL, keyOf } from './keys.ts';
 import { answerFor, keepOrDiscard, nameUploads, sendEntry } from './naming.ts';
 import { problems } from './openapi.ts';
-import { FileEntry, FileHeaders, KeyPath, Meta, strict, WriteHeaders } from './schemas.ts';
+import { ConditionHeaders, FileEntry, FileHeaders, KeyPath, Meta, strict, WriteHeaders } from './schemas.ts';
 
 const tags = ['files'];
 const url = FILE_URL;
@@ -179,7 +179,7 @@ function patchRoute(server: Server, tracker: Tracker): void {
         tags,
         summary: 'Change what is kept about a file; meta replaces the whole object',
         params: KeyPath,
-        headers: WriteHeaders,
+        headers: ConditionHeaders,
         body: Type.Object(
           {
             contentType: Type.Optional(Type.String()),

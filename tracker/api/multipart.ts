@@ -17,7 +17,7 @@ import { idempotencyOf } from './idempotency.ts';
 import { directoryOf } from './keys.ts';
 import { nameUploads } from './naming.ts';
 import { problems } from './openapi.ts';
-import { FileEntry, FileHeaders, KeyPath, strict } from './schemas.ts';
+import { FileEntry, FormHeaders, KeyPath, strict } from './schemas.ts';
 
 /** Most files in one request; all of them are named in one transaction. */
 const MAX_FILES = 1_000;
@@ -40,7 +40,7 @@ export function multipartRoutes(server: Server, tracker: Tracker): void {
             'multipart/form-data: each part with a file name becomes {directory}/{file name}. The key in the URL is the directory.',
           consumes: ['multipart/form-data'],
           params: KeyPath,
-          headers: FileHeaders,
+          headers: FormHeaders,
           response: {
             201: Type.Object({ files: Type.Array(FileEntry) }, strict),
             ...problems(
@@ -143,9 +143,6 @@ function uploadTemplate(request: FastifyRequest) {
   const { class: className, past, ...fields } = fileFields(request);
   if (past) throw new Problem('invalid-request', 'Cistern-Version: past is for PUT and for batches.');
   const precondition = parsePrecondition(request.headers);
-  if (precondition?.ifMatch !== undefined) {
-    throw new Problem('invalid-request', 'If-Match cannot speak of several files. Use PUT.');
-  }
   return { class: className, fields: { ...fields, ...(precondition === undefined ? {} : { precondition }) } };
 }
 

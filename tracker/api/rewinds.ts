@@ -8,7 +8,7 @@ import { authorize } from './auth.ts';
 import { validTime } from './file-fields.ts';
 import { idempotencyOf } from './idempotency.ts';
 import { problems } from './openapi.ts';
-import { DomainPath, strict } from './schemas.ts';
+import { DomainPath, IdempotentHeaders, strict } from './schemas.ts';
 
 const Count = (description: string) => Type.Integer({ description });
 const Time = Type.String({ format: 'date-time', description: 'with microseconds' });
@@ -71,7 +71,7 @@ export function rewindRoutes(server: Server, tracker: Tracker): void {
         tags,
         summary: 'Make all names of a domain what they were at a time, or before the last rewind',
         params: DomainPath,
-        headers: Type.Object({}, { additionalProperties: true }),
+        headers: IdempotentHeaders,
         body: Type.Object(
           {
             to: Type.Optional(Type.String({ description: 'RFC 3339' })),

@@ -10,7 +10,7 @@ import type { Tracker } from '../tracker.ts';
 import { authorize } from './auth.ts';
 import { validTime } from './file-fields.ts';
 import { problems } from './openapi.ts';
-import { DomainPath, FileEntry, Meta, PageQuery, strict, WriteHeaders } from './schemas.ts';
+import { ConditionHeaders, DomainPath, FileEntry, Meta, PageQuery, strict } from './schemas.ts';
 
 const Version = Type.Object(
   {
@@ -69,7 +69,7 @@ export function trashRoutes(server: Server, tracker: Tracker): void {
         tags,
         summary: 'Put a version back under its key, or another; what it replaces goes to the trash',
         params: VersionPath,
-        headers: WriteHeaders,
+        headers: ConditionHeaders,
         body: Type.Object({ to: Type.Optional(Type.String()) }, strict),
         response: {
           200: FileEntry,

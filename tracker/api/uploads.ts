@@ -17,7 +17,7 @@ import { authorize } from './auth.ts';
 import { contentTypeFor, parseMtime, validMeta } from './file-fields.ts';
 import { answerFor, sendEntry } from './naming.ts';
 import { problems } from './openapi.ts';
-import { DomainPath, FileEntry, Meta, strict, WriteHeaders } from './schemas.ts';
+import { ConditionHeaders, DomainPath, FileEntry, Meta, strict } from './schemas.ts';
 
 /** Each device of a chain adds its ticket to the URL of the one before. Longer URLs than this fail in proxies. */
 const MAX_URL_LENGTH = 8_000;
@@ -110,7 +110,7 @@ function commitRoute(server: Server, tracker: Tracker): void {
         tags,
         summary: 'Name a direct upload; a receipt that is repeated gets the first answer',
         params: Type.Object({ domain: Type.String(), fid: Type.Integer({ minimum: 1 }) }, strict),
-        headers: WriteHeaders,
+        headers: ConditionHeaders,
         body: Type.Object(
           {
             receipt: ReceiptSchema,

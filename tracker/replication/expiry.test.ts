@@ -2,8 +2,9 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { openNamespace, type TestNamespace } from '../../test/support/namespace.ts';
 import { setTrashDays } from '../cluster/domains.ts';
+import { RECEIPT_LIFE_MS } from '../transfer/receipts.ts';
 import { emptyTrash, forgetAnswers, forgetHistory } from './expiry.ts';
-import { reap } from './reaper.ts';
+import { forgetTombstones, reap } from './reaper.ts';
 
 let t: TestNamespace;
 beforeAll(async () => {
@@ -144,5 +145,63 @@ describe('first answers to requests with an Idempotency-Key', () => {
     expect(await forgetAnswers(t.db)).toBe(false);
     expect((await once('nearly')).repeated).toBe(true);
     expect((await once('a-day-old')).repeated).toBe(false);
+  });
+});
+
+describe('tombstones of what is gone or burned', () => {
+  const HOUR = 3_600_000;
+  const known = async (fid: number) => (await stateOf(fid)) ?? 'forgotten';
+  const age = (fid: number, ms: number) =>
+    t.sql(`UPDATE blobs SET at = now() - $2 * interval '1 millisecond' WHERE fid = $1`, [fid, ms]);
+  const problem = (name: string) => expect.objectContaining({ problem: name });
+
+  /** A file that was deleted and reaped, and that no device holds any more. */
+  async function gone(key: string) {
+    await t.sql('UPDATE classes SET trash = false');
+    const upload = t.upload(key);
+    await t.namespace.commit(upload);
+    await t.namespace.remove(t.domain, key);
+    await reap(t.db, 0);
+    await t.sql('DELETE FROM locations WHERE fid = $1', [upload.fid]);
+    await t.sql('UPDATE classes SET trash = true');
+    return upload;
+  }
+
+  it('answer a commit that is repeated for longer than its receipt is accepted, and are forgotten after a day', async () => {
+    const upload = await gone('tombstone');
+    await age(upload.fid, RECEIPT_LIFE_MS + HOUR);
+    expect(await forgetTombstones(t.db)).toBe(false);
+    expect(await t.namespace.commit(upload)).toMatchObject({ created: true, entry: { fid: upload.fid } });
+    expect(await t.namespace.find(t.domain, 'tombstone')).toBeUndefined();
+    await age(upload.fid, 24 * HOUR - 60_000);
+    await forgetTombstones(t.db);
+    expect(await known(upload.fid)).toBe('gone');
+    await age(upload.fid, 24 * HOUR + 60_000);
+    await forgetTombstones(t.db);
+    expect(await known(upload.fid)).toBe('forgotten');
+  });
+
+  it('refuse a late commit of what was burned for as long', async () => {
+    const upload = t.upload('burned');
+    await t.namespace.burn([{ fid: upload.fid, devices: [] }]);
+    await age(upload.fid, RECEIPT_LIFE_MS + HOUR);
+    await forgetTombstones(t.db);
+    await expect(t.namespace.commit(upload)).rejects.toEqual(problem('upload-void'));
+    await age(upload.fid, 25 * HOUR);
+    await forgetTombstones(t.db);
+    expect(await known(upload.fid)).toBe('forgotten');
+  });
+
+  it('stay while a device holds a replica, and never go for what lives', async () => {
+    const [held, live] = [await gone('held'), t.upload('live')];
+    await t.namespace.commit(live);
+    await t.sql(`INSERT INTO locations (fid, device_id, state, at) VALUES ($1, 1, 'removing', 'epoch')`, [
+      held.fid,
+    ]);
+    // All its replicas are lost, which is no reason to forget that it is named.
+    await t.sql('DELETE FROM locations WHERE fid = $1', [live.fid]);
+    for (const { fid } of [held, live]) await age(fid, 48 * HOUR);
+    await forgetTombstones(t.db);
+    expect([await known(held.fid), await known(live.fid)]).toEqual(['gone', 'live']);
   });
 });

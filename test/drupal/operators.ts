@@ -105,7 +105,7 @@ export function operators(rig: () => Rig): void {
         expect((await checks(b)).heads).toMatch(/^ok /);
         // Every setting of its table is known, with these defaults.
         const settings = [...page.matchAll(/^\| `([a-z_]+)` \| (?:`([^`]+)`)?/gm)];
-        expect(settings.length).toBe(24);
+        expect(settings.length).toBe(25);
         const values = settings.flatMap(([, name, value]) =>
           value === undefined || value.startsWith('CISTERN') || value === '.cistern'
             ? []
@@ -113,6 +113,23 @@ export function operators(rig: () => Rig): void {
         );
         b.configure(real.replace(/\);$/, `, ${values.join(', ')});`));
         expect((await checks(b)).heads).toMatch(/^ok /);
+      } finally {
+        b.configure(rig().takeOverLine());
+      }
+    });
+
+    it('lets a site only read that names another environment than the one that writes', async () => {
+      const [, b] = rig().heads;
+      const save = `try { echo \\Drupal::service('file_system')->saveData('x', 'public://environment.csv', \\Drupal\\Core\\File\\FileExists::Replace); }
+        catch (Exception $e) { echo $e->getMessage(); }`;
+      const as = (environment: string) =>
+        b.configure(rig().takeOverLine().replace(/\);$/, `, environment: '${environment}');`));
+      try {
+        as('prod');
+        expect(await b.run(save)).toBe('public://environment.csv');
+        as('stage');
+        expect(await b.run(save)).toContain("written by the environment 'prod'");
+        expect(await b.run("echo file_get_contents('public://environment.csv');")).toBe('x');
       } finally {
         b.configure(rig().takeOverLine());
       }

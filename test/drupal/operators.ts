@@ -153,6 +153,7 @@ export function operators(rig: () => Rig): void {
         CISTERN_TRACKER: cluster.trackers.map(({ url }) => new URL(url).host),
         CISTERN_TOKEN: 'public-token',
         CISTERN_PRIVATE_TOKEN: 'private-token',
+        CISTERN_CACHE: '/var/cache/cistern-nginx',
         CISTERN_MAX_AGE: '300',
         CISTERN_DOMAIN: cluster.domain,
         CISTERN_PREFIX: 'public',

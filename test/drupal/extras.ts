@@ -31,6 +31,9 @@ export function extras(rig: () => Rig): void {
         await drush(b, 'cistern:status');
         expect((await drush(a, 'cistern:heads')).code).toBe(1);
         expect((await drush(a, 'cistern:status')).code).toBe(1);
+        b.configure('');
+        const without = await drush(b, 'cistern:status');
+        expect([without.code, without.printed]).toEqual([1, expect.stringContaining('Web heads differ')]);
       } finally {
         b.configure(line);
         await drush(b, 'cistern:status');

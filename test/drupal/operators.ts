@@ -67,6 +67,7 @@ export function operators(rig: () => Rig): void {
       try {
         await b.run("\\Drupal::service('cistern.heads')->tell();");
         expect((await checks(a)).heads).toMatch(/^error .*differ/);
+        expect((await checks(b)).heads).toMatch(/^error .*differ/);
       } finally {
         b.configure(line);
         await b.run("\\Drupal::service('cistern.heads')->tell();");

@@ -2,39 +2,20 @@
 // want files with a real path. Where it lacks them, these tests are skipped.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { beforeAll, describe, expect, it, type TestContext } from 'vitest';
-import { lacksProgram, skip } from '../support/needs.ts';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { lacksProgram } from '../support/needs.ts';
+import { drush, lacksDrush, skipIf } from './drush.ts';
 import { makeImage } from './files.ts';
-import type { Head } from './head.ts';
 import type { Rig } from './rig.ts';
 import { publicPath, styledPaths, upload } from './site.ts';
 
-/** Also in CI: what is lacking here is nothing that the project needs. */
-function skipIf(context: TestContext, lack: string | undefined): void {
-  if (lack !== undefined) skip(context, lack);
-}
-
 export function extras(rig: () => Rig): void {
   describe('with Drush', () => {
-    const lacks = (head: Head) =>
-      existsSync(join(head.documentRoot, '../vendor/bin/drush.php'))
-        ? undefined
-        : 'the code base has no Drush';
-    const drush = async (head: Head, ...args: string[]) => {
-      const command = ['../vendor/bin/drush.php', '--no-interaction', ...args];
-      try {
-        return { code: 0, printed: await head.php(command) };
-      } catch (error) {
-        const { code, stdout, stderr } = error as { code: number; stdout: string; stderr: string };
-        return { code, printed: stdout + stderr };
-      }
-    };
-
     it('looks at everything, shows all heads, and fails if one differs', {
       timeout: 120_000,
     }, async (context) => {
       const [a, b] = rig().heads;
-      skipIf(context, lacks(a));
+      skipIf(context, lacksDrush(a));
       expect(await drush(a, 'en', 'cistern')).toMatchObject({ code: 0 });
       // These heads keep their code at different places, and so a container each.
       expect(await drush(b, 'cr')).toMatchObject({ code: 0 });
@@ -50,6 +31,9 @@ export function extras(rig: () => Rig): void {
         await drush(b, 'cistern:status');
         expect((await drush(a, 'cistern:heads')).code).toBe(1);
         expect((await drush(a, 'cistern:status')).code).toBe(1);
+        b.configure('');
+        const without = await drush(b, 'cistern:status');
+        expect([without.code, without.printed]).toEqual([1, expect.stringContaining('Web heads differ')]);
       } finally {
         b.configure(line);
         await drush(b, 'cistern:status');
@@ -59,7 +43,7 @@ export function extras(rig: () => Rig): void {
 
     it("prints nginx's configuration, and rebuilds caches", { timeout: 120_000 }, async (context) => {
       const [head] = rig().heads;
-      skipIf(context, lacks(head));
+      skipIf(context, lacksDrush(head));
       const options = ['--token=public-token', '--private-token=private-token', '--base-path=/blog'];
       const { code, printed } = await drush(head, 'cistern:nginx', ...options);
       expect(code).toBe(0);

@@ -11,6 +11,7 @@ import { privateFiles } from './private.ts';
 import { Rig } from './rig.ts';
 import { roundTrips } from './round-trips.ts';
 import { serving } from './serving.ts';
+import { troubles } from './troubles.ts';
 
 await onDrupal(lacksWebServers(), (code) => {
   let rig: Rig;
@@ -23,6 +24,7 @@ await onDrupal(lacksWebServers(), (code) => {
   privateFiles(() => rig);
   roundTrips(() => rig);
   operators(() => rig);
+  troubles(() => rig);
   contract(() => rig);
   extras(() => rig);
   outage(() => rig);

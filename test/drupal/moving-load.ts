@@ -93,77 +93,79 @@ class Editor {
 }
 
 export function movingUnderLoad(rig: () => Rig): void {
-  it('loses nothing, brings nothing back and shows no error while it moves there and back', {
-    timeout: 400_000,
-  }, async () => {
-    const [a, b] = rig().heads;
-    const editors = [new Editor('a', a, b), new Editor('b', b, a)] as const;
-    let done = false;
-    const work = Promise.all(editors.map((editor) => editor.work(() => done)));
-    /** Kills the process that does it, in the middle. */
-    const killed = async (way: 'copyIn' | 'copyOut', seconds: number) => {
-      const kill = `exec('(sleep ${seconds}; kill -9 ' . getmypid() . ') > /dev/null 2>&1 &');`;
-      await a
-        .run(
-          `${kill} while (TRUE) \\Drupal::service('cistern.mover')->${way}(new \\Cistern\\Moving\\Limits());`,
-        )
-        .then(
-          () => expect.unreachable(),
-          () => undefined,
-        );
-    };
-    const errors = () => editors.flatMap((editor) => editor.errors);
-    try {
-      await sleep(2000);
-      await killed('copyIn', 0.7);
-      await killed('copyIn', 0.4);
-      expect(await pass(a, 'copyIn')).toMatchObject({ failed: [] });
-      // A switch that is killed leaves the site on the side where it is, and at work.
-      const interrupted = `exec('(sleep 1.2; kill -9 ' . getmypid() . ') > /dev/null 2>&1 &');
+  describe('a site that moves under load', () => {
+    it('loses nothing, brings nothing back and shows no error while it moves there and back', {
+      timeout: 400_000,
+    }, async () => {
+      const [a, b] = rig().heads;
+      const editors = [new Editor('a', a, b), new Editor('b', b, a)] as const;
+      let done = false;
+      const work = Promise.all(editors.map((editor) => editor.work(() => done)));
+      /** Kills the process that does it, in the middle. */
+      const killed = async (way: 'copyIn' | 'copyOut', seconds: number) => {
+        const kill = `exec('(sleep ${seconds}; kill -9 ' . getmypid() . ') > /dev/null 2>&1 &');`;
+        await a
+          .run(
+            `${kill} while (TRUE) \\Drupal::service('cistern.mover')->${way}(new \\Cistern\\Moving\\Limits());`,
+          )
+          .then(
+            () => expect.unreachable(),
+            () => undefined,
+          );
+      };
+      const errors = () => editors.flatMap((editor) => editor.errors);
+      try {
+        await sleep(2000);
+        await killed('copyIn', 0.7);
+        await killed('copyIn', 0.4);
+        expect(await pass(a, 'copyIn')).toMatchObject({ failed: [] });
+        // A switch that is killed leaves the site on the side where it is, and at work.
+        const interrupted = `exec('(sleep 1.2; kill -9 ' . getmypid() . ') > /dev/null 2>&1 &');
         \\Drupal::service('cistern.switcher')->to('store', TRUE, FALSE, 3.0, fn() => NULL);`;
-      await a.run(interrupted).catch(() => undefined);
-      expect(await operate(b, 'side', '')).toMatchObject({ result: 'Cistern\\Drupal\\OldPublicStream' });
-      expect(await switchTo(b, 'store')).toBe('store yes');
-      expect([errors(), (await operate(a, 'side', '')).result]).toEqual([
-        [],
-        'Cistern\\Drupal\\PublicStream',
-      ]);
-      const [, second] = rig().cluster.trackers;
-      await second?.kill();
-      await sleep(2000);
-      await second?.start();
-      await killed('copyOut', 0.6);
+        await a.run(interrupted).catch(() => undefined);
+        expect(await operate(b, 'side', '')).toMatchObject({ result: 'Cistern\\Drupal\\OldPublicStream' });
+        expect(await switchTo(b, 'store')).toBe('store yes');
+        expect([errors(), (await operate(a, 'side', '')).result]).toEqual([
+          [],
+          'Cistern\\Drupal\\PublicStream',
+        ]);
+        const [, second] = rig().cluster.trackers;
+        await second?.kill();
+        await sleep(2000);
+        await second?.start();
+        await killed('copyOut', 0.6);
+        expect(errors()).toEqual([]);
+        for (const editor of editors) editor.tolerant = true;
+        const master = readFileSync(join(b.directory, 'run/php-fpm.pid'), 'utf8').trim();
+        execFileSync('pkill', ['-KILL', '-P', master]);
+        await waitFor(async () => (await operate(b, 'side', '')).status === 200, {
+          what: 'the head to be back',
+        });
+        await sleep(1000);
+        for (const editor of editors) editor.tolerant = false;
+        await pass(b, 'copyOut');
+        expect(await switchTo(a, 'local')).toBe('local yes');
+        await sleep(2000);
+      } finally {
+        done = true;
+        await work;
+      }
       expect(errors()).toEqual([]);
-      for (const editor of editors) editor.tolerant = true;
-      const master = readFileSync(join(b.directory, 'run/php-fpm.pid'), 'utf8').trim();
-      execFileSync('pkill', ['-KILL', '-P', master]);
-      await waitFor(async () => (await operate(b, 'side', '')).status === 200, {
-        what: 'the head to be back',
-      });
-      await sleep(1000);
-      for (const editor of editors) editor.tolerant = false;
-      await pass(b, 'copyOut');
-      expect(await switchTo(a, 'local')).toBe('local yes');
-      await sleep(2000);
-    } finally {
-      done = true;
-      await work;
-    }
-    expect(errors()).toEqual([]);
-    for (const editor of editors) {
-      expect(editor.operations).toBeGreaterThan(20);
-      for (const [uri, text] of editor.files) {
-        for (const head of [a, b]) {
-          const answer = await fetch(head.url('nginx') + publicPath(uri));
-          expect([uri, answer.status === 200 ? await answer.text() : null]).toEqual([uri, text]);
+      for (const editor of editors) {
+        expect(editor.operations).toBeGreaterThan(20);
+        for (const [uri, text] of editor.files) {
+          for (const head of [a, b]) {
+            const answer = await fetch(head.url('nginx') + publicPath(uri));
+            expect([uri, answer.status === 200 ? await answer.text() : null]).toEqual([uri, text]);
+          }
         }
       }
-    }
-    const printed = await a.run(`$files = [];
+      const printed = await a.run(`$files = [];
       foreach (\\Drupal::service('file_system')->scanDirectory('public://load', '/csv$/') as $file) $files[] = $file->uri;
       echo json_encode($files);`);
-    const there = editors.flatMap((editor) => [...editor.files].filter(([, text]) => text !== null));
-    expect((JSON.parse(printed) as string[]).sort()).toEqual(there.map(([uri]) => uri).sort());
+      const there = editors.flatMap((editor) => [...editor.files].filter(([, text]) => text !== null));
+      expect((JSON.parse(printed) as string[]).sort()).toEqual(there.map(([uri]) => uri).sort());
+    });
   });
 }
 
@@ -208,44 +210,46 @@ export function verifying(rig: () => Rig): void {
 }
 
 export function readingAnOrigin(rig: () => Rig): void {
-  it("reads another site's public files, makes derivatives of them, and stores none of them", {
-    timeout: 180_000,
-  }, async () => {
-    const [a, b] = rig().heads;
-    await switchTo(a, 'store');
-    const image = readFileSync(join(b.documentRoot, 'core/misc/druplicon.png'));
-    const asked: string[] = [];
-    const origin = createServer((request, response) => {
-      asked.push(`${request.method} ${request.url}`);
-      const found = { '/f/there.csv': 'there', '/f/there.png': image }[request.url ?? ''];
-      response.writeHead(found === undefined ? 404 : 200).end(found);
-    });
-    origin.listen(0, '127.0.0.1');
-    await once(origin, 'listening');
-    const { port } = origin.address() as { port: number };
-    const line = rig()
-      .takeOverLine()
-      .replace(/, fallback: .*\);$/, `, prefix: 'developer', origin: 'http://127.0.0.1:${port}/f');`);
-    b.configure(line);
-    try {
-      const get = async (path: string) => {
-        const answer = await fetch(`${b.url('nginx')}/sites/default/files/${path}`);
-        return [answer.status, answer.status === 200 ? await answer.text() : ''];
-      };
-      expect(await get('there.csv')).toEqual([200, 'there']);
-      expect((await get('none.csv'))[0]).toBe(404);
-      expect((await operate(b, 'read', 'public://there.csv')).result).toBe('there');
-      const style = String((await operate(b, 'style', 'public://there.png')).result);
-      expect((await fetch(b.url('nginx') + style)).headers.get('content-type')).toMatch(/^image/);
-      for (const name of ['there.csv', 'there.png']) {
-        expect(await entry(rig().cluster, `developer/public/${name}`)).toBeUndefined();
+  describe('a site that reads an origin', () => {
+    it("reads another site's public files, makes derivatives of them, and stores none of them", {
+      timeout: 180_000,
+    }, async () => {
+      const [a, b] = rig().heads;
+      await switchTo(a, 'store');
+      const image = readFileSync(join(b.documentRoot, 'core/misc/druplicon.png'));
+      const asked: string[] = [];
+      const origin = createServer((request, response) => {
+        asked.push(`${request.method} ${request.url}`);
+        const found = { '/f/there.csv': 'there', '/f/there.png': image }[request.url ?? ''];
+        response.writeHead(found === undefined ? 404 : 200).end(found);
+      });
+      origin.listen(0, '127.0.0.1');
+      await once(origin, 'listening');
+      const { port } = origin.address() as { port: number };
+      const line = rig()
+        .takeOverLine()
+        .replace(/, fallback: .*\);$/, `, prefix: 'developer', origin: 'http://127.0.0.1:${port}/f');`);
+      b.configure(line);
+      try {
+        const get = async (path: string) => {
+          const answer = await fetch(`${b.url('nginx')}/sites/default/files/${path}`);
+          return [answer.status, answer.status === 200 ? await answer.text() : ''];
+        };
+        expect(await get('there.csv')).toEqual([200, 'there']);
+        expect((await get('none.csv'))[0]).toBe(404);
+        expect((await operate(b, 'read', 'public://there.csv')).result).toBe('there');
+        const style = String((await operate(b, 'style', 'public://there.png')).result);
+        expect((await fetch(b.url('nginx') + style)).headers.get('content-type')).toMatch(/^image/);
+        for (const name of ['there.csv', 'there.png']) {
+          expect(await entry(rig().cluster, `developer/public/${name}`)).toBeUndefined();
+        }
+        expect((await operate(b, 'unlink', 'public://there.csv')).result).toBe(true);
+        expect((await get('there.csv'))[0]).toBe(404);
+        expect(asked.filter((request) => !request.startsWith('GET '))).toEqual([]);
+      } finally {
+        b.configure(rig().takeOverLine());
+        origin.close();
       }
-      expect((await operate(b, 'unlink', 'public://there.csv')).result).toBe(true);
-      expect((await get('there.csv'))[0]).toBe(404);
-      expect(asked.filter((request) => !request.startsWith('GET '))).toEqual([]);
-    } finally {
-      b.configure(rig().takeOverLine());
-      origin.close();
-    }
+    });
   });
 }

@@ -1,6 +1,7 @@
 // A live site moves from an old directory that its heads share into the store, and back, by the switch.
 import { afterAll, beforeAll } from 'vitest';
 import { lacksWebServers } from '../support/web-head.ts';
+import { movingByDrush } from './moving-commands.ts';
 import { movingUnderLoad, readingAnOrigin, verifying } from './moving-load.ts';
 import { onDrupal } from './on-drupal.ts';
 import { Rig } from './rig.ts';
@@ -14,6 +15,7 @@ await onDrupal(lacksWebServers(), (code) => {
   afterAll(() => rig?.stop());
 
   switching(() => rig);
+  movingByDrush(() => rig);
   movingUnderLoad(() => rig);
   verifying(() => rig);
   readingAnOrigin(() => rig);

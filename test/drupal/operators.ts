@@ -67,6 +67,7 @@ export function operators(rig: () => Rig): void {
       try {
         await b.run("\\Drupal::service('cistern.heads')->tell();");
         expect((await checks(a)).heads).toMatch(/^error .*differ/);
+        expect((await checks(b)).heads).toMatch(/^error .*differ/);
       } finally {
         b.configure(line);
         await b.run("\\Drupal::service('cistern.heads')->tell();");
@@ -105,7 +106,7 @@ export function operators(rig: () => Rig): void {
         expect((await checks(b)).heads).toMatch(/^ok /);
         // Every setting of its table is known, with these defaults.
         const settings = [...page.matchAll(/^\| `([a-z_]+)` \| (?:`([^`]+)`)?/gm)];
-        expect(settings.length).toBe(24);
+        expect(settings.length).toBe(25);
         const values = settings.flatMap(([, name, value]) =>
           value === undefined || value.startsWith('CISTERN') || value === '.cistern'
             ? []
@@ -113,6 +114,23 @@ export function operators(rig: () => Rig): void {
         );
         b.configure(real.replace(/\);$/, `, ${values.join(', ')});`));
         expect((await checks(b)).heads).toMatch(/^ok /);
+      } finally {
+        b.configure(rig().takeOverLine());
+      }
+    });
+
+    it('lets a site only read that names another environment than the one that writes', async () => {
+      const [, b] = rig().heads;
+      const save = `try { echo \\Drupal::service('file_system')->saveData('x', 'public://environment.csv', \\Drupal\\Core\\File\\FileExists::Replace); }
+        catch (Exception $e) { echo $e->getMessage(); }`;
+      const as = (environment: string) =>
+        b.configure(rig().takeOverLine().replace(/\);$/, `, environment: '${environment}');`));
+      try {
+        as('prod');
+        expect(await b.run(save)).toBe('public://environment.csv');
+        as('stage');
+        expect(await b.run(save)).toContain("written by the environment 'prod'");
+        expect(await b.run("echo file_get_contents('public://environment.csv');")).toBe('x');
       } finally {
         b.configure(rig().takeOverLine());
       }
@@ -136,6 +154,7 @@ export function operators(rig: () => Rig): void {
         CISTERN_TRACKER: cluster.trackers.map(({ url }) => new URL(url).host),
         CISTERN_TOKEN: 'public-token',
         CISTERN_PRIVATE_TOKEN: 'private-token',
+        CISTERN_CACHE: '/var/cache/cistern-nginx',
         CISTERN_MAX_AGE: '300',
         CISTERN_DOMAIN: cluster.domain,
         CISTERN_PREFIX: 'public',

@@ -1,7 +1,11 @@
 // How often Drupal's operations on files ask a tracker: each request is time that somebody waits for.
 import { describe, expect, it } from 'vitest';
+import type { Cluster } from '../support/cluster.ts';
 import { figure } from './figures.ts';
+import { makeImage } from './files.ts';
+import type { Head } from './head.ts';
 import type { Rig } from './rig.ts';
+import { upload } from './site.ts';
 
 /** At most so many requests. */
 const LIMITS: Record<string, number> = {
@@ -40,5 +44,39 @@ export function roundTrips(rig: () => Rig): void {
       const above = Object.entries(counts).filter(([operation, count]) => count > (LIMITS[operation] ?? 0));
       expect(above).toEqual([]);
     });
+
+    it('are none for a page from the page cache', async () => {
+      const [, b] = rig().heads;
+      const page = await pageWithImage(b);
+      const look = async () => {
+        const before = await asked(rig().cluster);
+        const answer = await fetch(b.url('nginx') + page);
+        await answer.text();
+        return { cache: answer.headers.get('x-drupal-cache'), asked: (await asked(rig().cluster)) - before };
+      };
+      const first = await look();
+      expect([first.cache, first.asked > 0]).toEqual(['MISS', true]);
+      expect(await look()).toEqual({ cache: 'HIT', asked: 0 });
+    });
   });
+}
+
+/** A page that nobody has seen yet, with an image in its text. Returns its path. */
+async function pageWithImage(head: Head): Promise<string> {
+  const uri = await upload(head, await makeImage(head, 'cached'));
+  return head.run(`$file = \\Drupal::service('file.repository')->loadByUri('${uri}');
+    $img = '<img alt="" data-entity-type="file" data-entity-uuid="' . $file->uuid() . '" src="' . $file->createFileUrl() . '">';
+    $body = ['value' => $img, 'format' => 'full_html'];
+    $node = \\Drupal\\node\\Entity\\Node::create(['type' => 'page', 'title' => 'Cached', 'status' => 1, 'body' => $body]);
+    $node->save();
+    echo '/node/', $node->id();`);
+}
+
+/** How many requests for files the trackers have answered. Nodes ask them for other things. */
+async function asked(cluster: Cluster): Promise<number> {
+  const pages = cluster.trackers.map(async ({ url }) => (await fetch(`${url}/metrics`)).text());
+  const counts = (await Promise.all(pages))
+    .join('\n')
+    .matchAll(/^cistern_http_request_seconds_count\{[^}]*route="\/v1\/domains\/[^}]*\} (\d+)/gm);
+  return [...counts].reduce((sum, [, count]) => sum + Number(count), 0);
 }

@@ -1,6 +1,9 @@
 // Files over HTTP by the module's middleware, on a web server that only hands missing files to Drupal.
-import { beforeAll, describe, expect, it } from 'vitest';
+import { existsSync } from 'node:fs';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { makeImage } from './files.ts';
 import type { Rig } from './rig.ts';
+import { entry, publicPath, styledPaths, upload } from './site.ts';
 import { Visitor } from './visitor.ts';
 
 export function serving(rig: () => Rig): void {
@@ -123,6 +126,59 @@ export function serving(rig: () => Rig): void {
           expect.stringMatching(/^image/),
         ]);
       }
+    });
+  });
+  describe('a head whose line says', () => {
+    const says = (more: string) => rig().takeOverLine().replace(/\);$/, `, ${more});`);
+    const get = (address: string) =>
+      fetch(rig().heads[1].url('nginx') + address.replace(/^https?:\/\/[^/]+/, ''));
+    afterEach(() => rig().heads[1].configure(rig().takeOverLine()));
+
+    it('public: FALSE, private: FALSE, has the own scheme alone in the store', async () => {
+      const [, b] = rig().heads;
+      b.configure(says('public: FALSE, private: FALSE'));
+      const printed = await b.run(`
+        \\Drupal::service('router.builder')->rebuild();
+        $files = \\Drupal::service('file_system');
+        $logo = file_get_contents('core/misc/druplicon.png');
+        foreach (['public', 'private', 'cistern'] as $scheme) $uris[] = $files->saveData($logo, "$scheme://own-alone.png", \\Drupal\\Core\\File\\FileExists::Replace);
+        $url = \\Drupal::service('file_url_generator')->generateString($uris[2]);
+        echo json_encode([...array_map($files->realpath(...), $uris), $url, \\Drupal\\image\\Entity\\ImageStyle::load('medium')->buildUrl($uris[2])]);`);
+      const [publicFile, privateFile, own, original, derivative] = JSON.parse(printed);
+      expect([existsSync(publicFile), existsSync(privateFile), own]).toEqual([true, true, false]);
+      for (const scheme of ['public', 'private'])
+        expect(await entry(rig().cluster, `${scheme}/own-alone.png`)).toBeUndefined();
+      expect(await entry(rig().cluster, 'cistern/own-alone.png')).toBeDefined();
+      expect(original).toBe('/cistern/files/own-alone.png');
+      for (const address of [original, derivative, derivative, publicPath('public://own-alone.png')]) {
+        const answer = await get(address);
+        expect([address, answer.status, answer.headers.get('content-type')]).toEqual([
+          address,
+          200,
+          expect.stringMatching(/^image/),
+        ]);
+      }
+      expect((await get('/cistern/files/none.png')).status).toBe(404);
+    });
+
+    it('derivative_wait, answers 503 after that time for a derivative that is being made', async () => {
+      const [, b] = rig().heads;
+      const uri = await upload(b, await makeImage(b, 'waited-for'));
+      const [derivative = ''] = await styledPaths(b, [uri], 'medium');
+      // As core locks it, by somebody who does not come to an end.
+      const lock = `'image_style_deliver:medium:' . \\Drupal\\Component\\Utility\\Crypt::hashBase64('${uri}')`;
+      await b.run(
+        `\\Drupal::database()->insert('semaphore')->fields(['name' => ${lock}, 'value' => 'x', 'expire' => microtime(TRUE) + 600])->execute();`,
+      );
+      for (const wait of [0, 4]) {
+        b.configure(says(`derivative_wait: ${wait}`));
+        const begun = performance.now();
+        expect((await get(derivative)).status).toBe(503);
+        const seconds = (performance.now() - begun) / 1000;
+        expect([wait, seconds > wait, seconds < wait + 6]).toEqual([wait, true, true]);
+      }
+      await b.run(`\\Drupal::database()->delete('semaphore')->condition('name', ${lock})->execute();`);
+      expect((await get(derivative)).status).toBe(200);
     });
   });
 }

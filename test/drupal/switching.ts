@@ -57,7 +57,7 @@ export async function prepareSwitching(rig: Rig): Promise<void> {
 export function switching(rig: () => Rig): void {
   describe('a site that moves', () => {
     const old = (path: string) => join(rig().oldDirectory('public'), path);
-    const writeOld = (path: string, text: string) => {
+    const writeOld = (path: string, text: string | Buffer) => {
       mkdirSync(dirname(old(path)), { recursive: true });
       writeFileSync(old(path), text);
       giveToPool(dirname(old(path)));
@@ -192,6 +192,26 @@ export function switching(rig: () => Rig): void {
       for (const head of heads()) expect(await seen(head)).toEqual(expected);
       for (const name of ['delete', 'unlink', 'rename'])
         expect((await get(b, `public://t/${name}.csv`))[0]).toBe(404);
+    });
+
+    it('shows images in a text whose sizes only the old directory tells', async () => {
+      const [a] = heads();
+      writeOld('t/inline.png', readFileSync(join(a.documentRoot, 'core/misc/druplicon.png')));
+      const page =
+        await a.run(`$file = \\Drupal\\file\\Entity\\File::create(['uri' => 'public://t/inline.png']);
+        $file->setPermanent();
+        $file->save();
+        $img = '<img alt="" data-entity-type="file" data-entity-uuid="' . $file->uuid() . '" src="' . $file->createFileUrl() . '">';
+        $node = \\Drupal\\node\\Entity\\Node::create(['type' => 'page', 'title' => 'Inline', 'status' => 1, 'body' => ['value' => $img, 'format' => 'full_html']]);
+        $node->save();
+        echo '/node/', $node->id();`);
+      for (const head of heads()) {
+        await head.run("\\Drupal\\Core\\Cache\\Cache::invalidateTags(['rendered']);");
+        const answer = await fetch(head.url('nginx') + page);
+        const [image] = /<img[^>]*inline\.png[^>]*>/.exec(await answer.text()) ?? [];
+        expect([answer.status, image]).toEqual([200, expect.stringContaining('width="88" height="100"')]);
+      }
+      expect(await entry(rig().cluster, 'public/t/inline.png')).toBeUndefined();
     });
 
     it('goes back to its old directory, which then is what the store was', async () => {

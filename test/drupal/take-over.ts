@@ -6,6 +6,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { pathOfFile } from '../support/files.ts';
 import type { Head } from './head.ts';
 import type { Rig } from './rig.ts';
+import { entry } from './site.ts';
 
 export function takeOver(rig: () => Rig): void {
   describe('take-over at one head and not at the other', () => {
@@ -32,6 +33,36 @@ export function takeOver(rig: () => Rig): void {
         expect([await stored(off), local(off)]).toEqual([false, true]);
       },
     );
+  });
+
+  describe('take-over and configuration', () => {
+    it('goes on after an import that takes the module away, and exports no secret', async () => {
+      const [on] = rig().heads;
+      await on.run("\\Drupal::service('module_installer')->install(['cistern']);");
+      // As `drush config:export`, an editor's hand and `drush config:import` do it.
+      const exported = await on.run(`$active = \\Drupal::service('config.storage');
+        $sync = \\Drupal::service('config.storage.sync');
+        foreach ($active->listAll() as $name) $sync->write($name, $active->read($name));
+        echo json_encode($sync->readMultiple($sync->listAll()), JSON_UNESCAPED_SLASHES);`);
+      expect(exported).toContain('"cistern.settings"');
+      for (const secret of [rig().cluster.token, ...rig().cluster.trackers.map(({ url }) => url)])
+        expect(exported).not.toContain(secret);
+      await on.run(`$sync = \\Drupal::service('config.storage.sync');
+        $extensions = $sync->read('core.extension');
+        unset($extensions['module']['cistern']);
+        $sync->write('core.extension', $extensions);
+        $sync->delete('cistern.settings');
+        $changes = new \\Drupal\\Core\\Config\\StorageComparer($sync, \\Drupal::service('config.storage'));
+        $services = ['event_dispatcher', 'config.manager', 'lock.persistent', 'config.typed', 'module_handler', 'module_installer',
+          'theme_handler', 'string_translation', 'extension.list.module', 'extension.list.theme'];
+        (new \\Drupal\\Core\\Config\\ConfigImporter($changes->createChangelist(), ...array_map(\\Drupal::service(...), $services)))->import();`);
+      const after = await on.run(
+        "echo json_encode([\\Drupal::moduleHandler()->moduleExists('cistern'), get_class(\\Drupal::service('stream_wrapper_manager')->getViaScheme('public'))]);",
+      );
+      expect(JSON.parse(after)).toEqual([false, 'Cistern\\Drupal\\PublicStream']);
+      await write(on, 'after-import.txt');
+      expect(await entry(rig().cluster, 'public/after-import.txt')).toBeDefined();
+    });
   });
 }
 

@@ -34,6 +34,7 @@ final class Options {
     'tls_ca_file' => 'tlsCaFile',
     'stat_seconds' => 'statSeconds',
     'read_only' => 'readOnly',
+    'environment' => 'environment',
   ];
 
   /**

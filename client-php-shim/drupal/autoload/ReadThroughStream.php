@@ -164,12 +164,22 @@ abstract class ReadThroughStream extends AbstractStreamWrapper {
       return parent::open($client, $key, $mode);
     }
     catch (NotFound $e) {
-      $file = $old->find($key);
-      if ($file === NULL || $file->isDirectory) {
-        throw $e;
-      }
-      return new OldFileHandle($file->local, FileStat::of(self::entry($key, $file)));
+      return $this->openOld($key, $e);
     }
+  }
+
+  /**
+   * Opens what the store lacks for reading in the old directory.
+   *
+   * @throws \Cistern\Exception\NotFound
+   *   The same, if that lacks it too.
+   */
+  protected function openOld(string $key, NotFound $missing): Handle {
+    $file = $this->old()?->find($key);
+    if ($file === NULL || $file->isDirectory) {
+      throw $missing;
+    }
+    return new OldFileHandle($file->local, FileStat::of(self::entry($key, $file)));
   }
 
   /**

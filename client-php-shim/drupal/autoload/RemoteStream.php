@@ -8,6 +8,7 @@ use Cistern\Client;
 use Cistern\Entry;
 use Cistern\Exception\CisternException;
 use Cistern\Exception\InvalidRequest;
+use Cistern\Exception\NotFound;
 use Cistern\Exception\Unavailable;
 use Cistern\Stream\FileStat;
 use Cistern\Stream\Handle;
@@ -251,7 +252,12 @@ abstract class RemoteStream extends ReadThroughStream implements StreamWrapperIn
     if ($recent->stat($key) !== NULL) {
       return new RecentImageHandle($recent, $key);
     }
-    $handle = Store::isImage($key) && !$recent->isKeeping() ? $this->store()->heads->open($client, $key) : NULL;
+    try {
+      $handle = Store::isImage($key) && !$recent->isKeeping() ? $this->store()->heads->open($client, $key) : NULL;
+    }
+    catch (NotFound $e) {
+      return $this->openOld($key, $e);
+    }
     return $handle ?? parent::open($client, $key, $mode);
   }
 

@@ -106,8 +106,12 @@ FieldStorageConfig::create($storage)->save();
 FieldConfig::create(['field_name' => 'field_many', 'entity_type' => 'node', 'bundle' => 'page'])->save();
 \Drupal::service('entity_display.repository')->getViewDisplay('node', 'page')
     ->setComponent('field_many', ['type' => 'image', 'settings' => ['image_style' => 'medium']])->save();
-$value = ['target_id' => $file->id(), 'alt' => 'x', 'width' => 88, 'height' => 100];
-$many = Node::create(['type' => 'page', 'title' => 'Many', 'status' => 1, 'field_many' => array_fill(0, 200, $value)]);
+$values = [];
+for ($i = 0; $i < 200; $i++) {
+    $one = $repository->writeData($image, "$directory/field-$i.png");
+    $values[] = ['target_id' => $one->id(), 'alt' => 'x', 'width' => 88, 'height' => 100];
+}
+$many = Node::create(['type' => 'page', 'title' => 'Many', 'status' => 1, 'field_many' => $values]);
 $many->save();
 $get('page with 200 image fields', "/node/{$many->id()}");
 

@@ -9,6 +9,7 @@ use Cistern\Exception\CisternException;
 use Cistern\Exception\NotFound;
 use Drupal\Core\Config\ConfigFactoryInterface;
 use Drupal\Core\File\FileSystemInterface;
+use Drupal\Core\Render\Markup;
 use Drupal\Core\Site\Settings;
 use Drupal\Core\StreamWrapper\PublicStream;
 use Drupal\Core\StringTranslation\StringTranslationTrait;
@@ -53,7 +54,11 @@ class Checks {
    */
   public function run(?bool $probe = NULL): array {
     if ($this->store === NULL) {
-      return [$this->check('takeover', $this->t('Cistern'), Check::OK, $this->t('Not in use on this web head: settings.php does not call Cistern\Drupal\TakeOver::apply().'))];
+      // Others may have the line, and miss what is stored here.
+      return [
+        $this->check('takeover', $this->t('Cistern'), Check::OK, $this->t('Not in use on this web head: settings.php does not call Cistern\Drupal\TakeOver::apply().')),
+        $this->compareHeads(),
+      ];
     }
     $checks = [$this->takeOver(), ...$this->trackers()];
     if ($probe ?? $this->configFactory->get('cistern.settings')->get('probe') ?? TRUE) {
@@ -162,10 +167,10 @@ class Checks {
 
     $spool = $this->store->options->client->spoolDirectory ?? sys_get_temp_dir();
     $directories = [
-      'temporary' => $this->fileSystem->getTempDirectory(),
-      'spool' => $spool,
-      'public (css, js)' => $this->path(PublicStream::basePath()),
-      'twig' => $this->path($this->settings->get('php_storage')['twig']['directory'] ?? PublicStream::basePath() . '/php'),
+      (string) $this->t('temporary files') => $this->fileSystem->getTempDirectory(),
+      (string) $this->t('uploads on their way') => $spool,
+      (string) $this->t('CSS and JavaScript') => $this->path(PublicStream::basePath()),
+      (string) $this->t('templates') => $this->path($this->settings->get('php_storage')['twig']['directory'] ?? PublicStream::basePath() . '/php'),
     ];
     $bad = array_filter($directories, fn(string $path): bool => !is_dir($path) || !is_writable($path));
     $checks[] = $bad === []
@@ -213,12 +218,17 @@ class Checks {
     $title = $this->t('Cistern: web heads');
     $heads = $this->heads->all();
     $differences = array_map(
-      fn(array $difference): string => "{$difference['head']}: {$difference['what']} is '{$difference['there']}', here '{$difference['here']}'",
+      fn(array $difference): TranslatableMarkup => $this->t("@head: @what is '@there', here '@here'", [
+        '@head' => $difference['head'],
+        '@what' => $difference['what'],
+        '@there' => $difference['there'],
+        '@here' => $difference['here'],
+      ]),
       $this->heads->differences($heads),
     );
     return $differences === []
       ? $this->check('heads', $title, Check::OK, $this->formatHeads($heads))
-      : $this->check('heads', $title, Check::ERROR, $this->t('Web heads differ, so files may be missed: @differences. Give them the same code and the same line in settings.php.', ['@differences' => implode('; ', $differences)]));
+      : $this->check('heads', $title, Check::ERROR, $this->t('Web heads differ, so files may be missed: @differences. Give them the same code and the same line in settings.php.', ['@differences' => Markup::create(implode('; ', $differences))]));
   }
 
   /**

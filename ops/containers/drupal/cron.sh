@@ -4,8 +4,8 @@ set -euo pipefail
 every=${DRUPAL_CRON_SECONDS:-900}
 ran=/tmp/cron-ran
 if [ "${1:-}" = --check ]; then
-  [ $(($(date +%s) - $(stat --format=%Y "$ran"))) -lt $((3 * every + 300)) ]
-  exit
+  last=$(stat --format=%Y "$ran" 2>/dev/null) || exit 1
+  exec test $(($(date +%s) - last)) -lt $((3 * every + 300))
 fi
 trap 'exit 0' TERM QUIT
 while true; do

@@ -12,10 +12,11 @@ $source = 'pgsql:host=' . getenv('DRUPAL_DATABASE_HOST') . ';dbname=drupal';
 $database = new PDO($source, 'drupal', $secret('drupal_database_password'));
 // Held until this process ends, however it ends.
 $database->query('SELECT pg_advisory_lock(4711)');
-$tables = (int) $database->query("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")->fetchColumn();
-if ($tables > 0) {
+$ask = fn (string $query): int => (int) $database->query($query)->fetchColumn();
+if ($ask("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") > 0) {
+    // What Drupal's own installer looks for.
     $done = "SELECT count(*) FROM key_value WHERE collection = 'state' AND name = 'install_task' AND value = convert_to('s:4:\"done\";', 'UTF8')";
-    if ((int) $database->query($done)->fetchColumn() === 0) {
+    if ($ask("SELECT count(to_regclass('public.key_value'))") === 0 || $ask($done) === 0) {
         // It may as well be a restore that is under way, so nothing is removed here.
         fwrite(STDERR, "The database 'drupal' is neither empty nor that of an installed site. If an installation was interrupted, drop the database and start again: docs/containers.md.\n");
         exit(1);

@@ -21,3 +21,7 @@ make postgres.password "$(random 24)"
 make database.password "$(random 24)"
 make grafana.password "$(random 12)"
 make database.url "postgres://cistern:$(cat database.password)@postgres:5432/cistern"
+# Of the profile `drupal`.
+make drupal.salt "$(random 32)"
+make drupal-admin.password "$(random 12)"
+make drupal-database.password "$(random 24)"

@@ -15,6 +15,14 @@ export class Stack {
   /** Of Compose; the image may be changed for an upgrade. */
   readonly env: Record<string, string> = {};
   url = '';
+  readonly #profiles: string[];
+  readonly #services: string[];
+
+  /** @param profile a profile of the compose file, and which of its services go on running */
+  constructor(profile?: { name: string; services: string[] }) {
+    this.#profiles = profile === undefined ? [] : ['--profile', profile.name];
+    this.#services = [...SERVICES, ...(profile?.services ?? [])];
+  }
 
   /** Builds the images and starts everything. */
   async up(): Promise<void> {
@@ -42,7 +50,7 @@ export class Stack {
 
   compose(...args: string[]): Promise<string> {
     const [command, ...first] = COMPOSE.split(' ') as [string, ...string[]];
-    return run(command, [...first, '--project-name', this.project, ...args], this.env);
+    return run(command, [...first, '--project-name', this.project, ...this.#profiles, ...args], this.env);
   }
 
   /** The `cistern` command in a container of the cluster, as its administrator. */
@@ -73,7 +81,7 @@ export class Stack {
 
   /** Waits until the health checks of these services say that they are well. */
   async healthy(...services: string[]): Promise<void> {
-    for (const service of services.length > 0 ? services : SERVICES) {
+    for (const service of services.length > 0 ? services : this.#services) {
       await waitFor(async () => (await this.inspect(service)).State.Health?.Status === 'healthy', {
         what: `${service} to be healthy`,
         timeout: 300_000,

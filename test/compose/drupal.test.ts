@@ -9,7 +9,7 @@ import { freePort } from '../../ops/up/ports.ts';
 import { type CodeBase, findCodeBase } from '../drupal/code-base.ts';
 import { digestOf, makeHuge } from '../drupal/files.ts';
 import { Visitor } from '../drupal/visitor.ts';
-import { needs } from '../support/needs.ts';
+import { skip } from '../support/needs.ts';
 import { waitFor } from '../support/wait.ts';
 import { docker, lacksEngine, run } from './engine.ts';
 import { Stack } from './stack.ts';
@@ -45,7 +45,9 @@ beforeAll(async () => {
   // The content types, fields and editors that the tests on real Drupal have.
   await onHead('drupal1', 'site.php');
 }, 1_800_000);
-beforeEach((context) => needs(context, lack));
+beforeEach((context) => {
+  if (lack !== undefined) skip(context, lack);
+});
 afterEach(async ({ task }) => {
   if (task.result?.state === 'fail' && lack === undefined) process.stderr.write(await stack.logs());
 });

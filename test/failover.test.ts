@@ -109,7 +109,9 @@ describe('a primary, its synchronous standby, and one behind that', () => {
       promoted = performance.now();
       await waitFor(() => acknowledgedAt > 0, { what: 'an upload after the promotion', timeout: BACK_MS });
       // One tracker may have found the new primary a moment before the other.
-      await waitFor(async () => (await readyz(0)).ok && (await readyz(1)).ok, { what: 'both trackers again' });
+      await waitFor(async () => (await readyz(0)).ok && (await readyz(1)).ok, {
+        what: 'both trackers again',
+      });
       expect((await status()).database.server).toBe(new URL(b.url).host);
     } finally {
       ending = true;

@@ -20,6 +20,12 @@ const kept: Buffer[] = [];
 
 type Wanted = readonly [fid: number, size: number];
 
+/** The parts of a slab that are to be sent, and how many bytes of blobs are in them. */
+interface Filled {
+  parts: Buffer[];
+  bytes: number;
+}
+
 /**
  * Sends the ticket's blobs in its order (frames.ts).
  * @throws Problem ticket-refused, device-unavailable
@@ -44,15 +50,14 @@ async function* contents(node: NodeContext, device: Device, blobs: readonly Want
     slabs.push(slab);
     return fill(device, group, slab);
   };
-  let ahead: Promise<Buffer[]> | undefined;
+  let ahead: Promise<Filled> | undefined;
   try {
     for (const group of [...grouped(blobs), undefined]) {
-      const filled: Buffer[] = (await ahead) ?? [];
+      const filled: Filled | undefined = await ahead;
       ahead = group && fillNext(group);
-      for (const piece of filled) {
-        node.metrics.bytes.inc({ direction: 'sent' }, piece.length);
-        yield piece;
-      }
+      if (filled === undefined) continue;
+      node.metrics.bytes.inc({ direction: 'sent' }, filled.bytes);
+      yield* filled.parts;
     }
   } finally {
     await ahead;
@@ -75,8 +80,8 @@ function grouped(blobs: readonly Wanted[]): Wanted[][] {
   return groups;
 }
 
-/** Reads blobs into a slab. Answers with the parts of it that are to be sent; it does not fail. */
-async function fill(device: Device, group: Wanted[], slab: Buffer): Promise<Buffer[]> {
+/** Reads blobs into a slab. It does not fail. */
+async function fill(device: Device, group: Wanted[], slab: Buffer): Promise<Filled> {
   const limit = pLimit(AHEAD);
   let place = HEAD;
   const reads = group.map(([fid, size]) => {
@@ -87,17 +92,18 @@ async function fill(device: Device, group: Wanted[], slab: Buffer): Promise<Buff
   const readable = await Promise.all(reads);
   // Heads come last: the byte that a read has beyond its blob is in the next one's.
   const parts: Buffer[] = [];
-  let [from, at] = [0, 0];
+  let [from, at, bytes] = [0, 0, 0];
   for (const [i, [fid, size]] of group.entries()) {
     const there = readable[i] === true;
     writeHead(slab, at, fid, there ? size : undefined);
     at += HEAD;
-    if (!there) parts.push(slab.subarray(from, at));
+    if (there) bytes += size;
+    else parts.push(slab.subarray(from, at));
     at += size;
     if (!there) from = at;
   }
   if (at > from) parts.push(slab.subarray(from, at));
-  return parts;
+  return { parts, bytes };
 }
 
 /** False if the blob is not there, has another size, or cannot be read; `attempt` has noted that. */

@@ -9,7 +9,7 @@ import { freePort } from '../../ops/up/ports.ts';
 import { type CodeBase, findCodeBase } from '../drupal/code-base.ts';
 import { digestOf, makeHuge } from '../drupal/files.ts';
 import { Visitor } from '../drupal/visitor.ts';
-import { skip } from '../support/needs.ts';
+import { needs, skip } from '../support/needs.ts';
 import { waitFor } from '../support/wait.ts';
 import { docker, lacksEngine, run } from './engine.ts';
 import { Stack } from './stack.ts';
@@ -20,7 +20,8 @@ const SERVERS = ['drupal1-web', 'drupal2-web', 'drupal-front'];
 const stack = new Stack({ name: 'drupal', services: [...HEADS, ...SERVERS, 'drupal-cron'] });
 const IMAGES = { code: 'cistern-drupal-code:test', drupal: 'cistern-drupal:test' };
 const scratch = mkdtempSync(join(tmpdir(), 'cistern-compose-drupal-'));
-let lack = lacksEngine();
+const engine = lacksEngine();
+let lack = engine;
 /** Of head 1, head 2 and what stands in front of both. */
 let urls: [string, string, string];
 
@@ -46,6 +47,8 @@ beforeAll(async () => {
   await onHead('drupal1', 'site.php');
 }, 1_800_000);
 beforeEach((context) => {
+  needs(context, engine);
+  // A code base is nothing that CI installs.
   if (lack !== undefined) skip(context, lack);
 });
 afterEach(async ({ task }) => {

@@ -10,6 +10,7 @@ import { NGINX } from './drupal/recipes.ts';
 import { useCluster } from './support/cluster.ts';
 import { filesOf, sha256 } from './support/files.ts';
 import { needs } from './support/needs.ts';
+import { waitFor } from './support/wait.ts';
 import { webConfiguration } from './support/web-configuration.ts';
 import { lacksWebServers, WebHead } from './support/web-head.ts';
 
@@ -212,6 +213,24 @@ it('goes on when a storage node or a tracker is gone, and says so to the site wh
   expect(await (await ask('n1.txt')).json()).toMatchObject({ uri: `${FILES}/n1.txt` });
   await Promise.all([cluster().nodes[0], ...cluster().trackers].map((part) => part?.start()));
   await cluster().ready();
+});
+
+// nginx waits 5 s for a tracker that stands still, and as long for the next one.
+it('asks another tracker when one stands still, and the site when all do', { timeout: 120_000 }, async () => {
+  await put('public/still.txt', Buffer.from('still here'));
+  const [first, second] = cluster().trackers;
+  const served = async () => (await (await ask('still.txt')).text()) === 'still here';
+  // For two seconds nginx may still hold against them that they were away.
+  await waitFor(served, { what: 'nginx to ask trackers again' });
+  try {
+    await first?.kill('SIGSTOP');
+    for (let i = 0; i < 2; i++) expect(await served()).toBe(true);
+    await second?.kill('SIGSTOP');
+    expect(await (await ask('still.txt')).json()).toMatchObject({ uri: `${FILES}/still.txt` });
+  } finally {
+    for (const tracker of cluster().trackers) await tracker.kill('SIGCONT');
+  }
+  await waitFor(served, { what: 'the file to be served again' });
 });
 
 /** The body that a path gets which is sent as it is: fetch would resolve its dots. */

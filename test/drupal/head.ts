@@ -1,9 +1,9 @@
 // A web head that runs Drupal: its settings.php, its servers side by side before one pool, and its command line.
-import { chmodSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Cluster } from '../support/cluster.ts';
 import { webConfiguration } from '../support/web-configuration.ts';
-import { WebHead } from '../support/web-head.ts';
+import { giveToPool, WebHead } from '../support/web-head.ts';
 import type { CodeBase } from './code-base.ts';
 import { NGINX } from './recipes.ts';
 
@@ -33,7 +33,7 @@ export class Head extends WebHead {
   }
 
   /** Writes settings.php; `more` is PHP for its end, as a rule the line that puts the files into Cistern. */
-  configure(more: string): void {
+  configure(more: string, site = 'default'): void {
     const { username, password, hostname, port, pathname } = new URL(this.database);
     const connection = { driver: 'pgsql', namespace: 'Drupal\\pgsql\\Driver\\Database\\pgsql' };
     const access = {
@@ -61,7 +61,10 @@ export class Head extends WebHead {
       "$settings['skip_permissions_hardening'] = true;",
       more,
     ];
-    const file = join(this.documentRoot, 'sites/default/settings.php');
+    const directory = join(this.documentRoot, 'sites', site);
+    mkdirSync(directory, { recursive: true });
+    giveToPool(directory);
+    const file = join(directory, 'settings.php');
     rmSync(file, { force: true });
     writeFileSync(file, `${lines.join('\n')}\n`);
     chmodSync(file, 0o444);
@@ -72,9 +75,9 @@ export class Head extends WebHead {
     return this.php([join(this.directory, 'scripts', name), ...args]);
   }
 
-  /** Runs PHP code on the booted site; returns what it printed. */
-  run(code: string): Promise<string> {
-    return this.script('run.php', [code]);
+  /** Runs PHP code on the booted site, which may be one in a sub-directory; returns what it printed. */
+  run(code: string, basePath = ''): Promise<string> {
+    return this.script('run.php', [code, basePath]);
   }
 
   /** Starts the pool and its servers; the gateway only if there is a cluster. */

@@ -11,6 +11,7 @@ import { privateFiles } from './private.ts';
 import { Rig } from './rig.ts';
 import { roundTrips } from './round-trips.ts';
 import { serving } from './serving.ts';
+import { subDirectory } from './sub-directory.ts';
 import { troubles } from './troubles.ts';
 
 await onDrupal(lacksWebServers(), (code) => {
@@ -27,5 +28,6 @@ await onDrupal(lacksWebServers(), (code) => {
   troubles(() => rig);
   contract(() => rig);
   extras(() => rig);
+  subDirectory(() => rig);
   outage(() => rig);
 });

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Fault, FaultProxy } from '../support/fault-proxy.ts';
 import { waitFor } from '../support/wait.ts';
-import type { Head } from './head.ts';
+import { type Head, SERVERS } from './head.ts';
 import type { Rig } from './rig.ts';
 import { Visitor } from './visitor.ts';
 
@@ -62,8 +62,8 @@ export function outage(rig: () => Rig): void {
         const seen = await makeSite();
         const visitor = new Visitor(head().url('nginx'));
         expect(await visitor.status(seen.page)).toBe(200);
-        const editor = new Visitor(head().url('nginx'));
-        await editor.logIn('editor');
+        const editors = SERVERS.map((server) => [server, new Visitor(head().url(server))] as const);
+        for (const [, editor] of editors) await editor.logIn('editor');
         await set(FAULTS[kind]);
         try {
           // What a cache has needs no store.
@@ -86,12 +86,14 @@ export function outage(rig: () => Rig): void {
           expect(await administrator.status(site.private)).toBe(503);
           const report = await administrator.get('/admin/reports/status');
           expect(report.status).toBe(200);
-          const upload = await editor.submit('/node/add/article', 'node_article_form', {
-            'title[0][value]': 'Not with this file',
-            'files[field_huge_0][]': new File(['not stored'], 'not-stored.bin'),
-            op: 'Save',
-          });
-          expect([upload.status, upload.headers.get('retry-after')]).toEqual([503, '5']);
+          for (const [server, editor] of editors) {
+            const upload = await editor.submit('/node/add/article', 'node_article_form', {
+              'title[0][value]': 'Not with this file',
+              'files[field_huge_0][]': new File(['not stored'], 'not-stored.bin'),
+              op: 'Save',
+            });
+            expect([server, upload.status, upload.headers.get('retry-after')]).toEqual([server, 503, '5']);
+          }
           const writes = JSON.parse(await head().script('outage-writes.php', [site.uri, site.fid]));
           const thrown = Object.entries(WRITES).map(([what, exception]) => [what, `throws ${exception}`]);
           expect(writes).toEqual({

@@ -127,7 +127,6 @@ function buildHead(
   link(template, join(directory, 'code'));
   cpSync(PHP_SCRIPTS, join(directory, 'scripts'), { recursive: true });
   const head = new Head(name, directory, code, database);
-  giveToPool(join(head.documentRoot, 'sites/default'));
   head.makeDirectory(join('code', code.documentRoot, 'sites/default/files'));
   return head;
 }

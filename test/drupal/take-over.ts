@@ -35,6 +35,25 @@ export function takeOver(rig: () => Rig): void {
     );
   });
 
+  describe('heads with one compiled container', () => {
+    afterAll(() => rig().heads[0].configure(rig().takeOverLine()));
+
+    it('each obey their own line: nothing of it is compiled', async () => {
+      const [head] = rig().heads;
+      const containers = () =>
+        head.run(
+          "echo json_encode(\\Drupal::database()->query('SELECT cid, created FROM {cache_container} ORDER BY cid')->fetchAllKeyed());",
+        );
+      expect((await fetch(`${head.url('nginx')}/user/login`)).status).toBe(200);
+      const compiled = await containers();
+      head.configure(rig().takeOverLine().replace(/\);$/, ", prefix: 'other-line');"));
+      await write(head, 'one-container.txt');
+      expect(await entry(rig().cluster, 'other-line/public/one-container.txt')).toBeDefined();
+      expect(await entry(rig().cluster, 'public/one-container.txt')).toBeUndefined();
+      expect(await containers()).toBe(compiled);
+    });
+  });
+
   describe('take-over and configuration', () => {
     it('goes on after an import that takes the module away, and exports no secret', async () => {
       const [on] = rig().heads;

@@ -1,13 +1,23 @@
 // Hazard 22: a download whose listed replicas all fail looks the name up once more, for the replicas may have been
 // moved, or the version replaced, since. The two sessions are held apart by an open transaction and listeners in
-// the place of nodes, which show when the name was looked up.
+// the place of nodes, which show when the name was looked up. Beside them the same without the second look.
 import { once } from 'node:events';
 import { copyFileSync, mkdirSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import pg from 'pg';
+import { pino } from 'pino';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { createMetrics } from '../../services/metrics.ts';
+import { Keyring } from '../../services/tickets.ts';
 import { blobPath } from '../../storage-node/layout.ts';
+import { ClusterState, type DomainState } from '../../tracker/cluster/state.ts';
+import { Database } from '../../tracker/database/database.ts';
+import { Namespace } from '../../tracker/namespace/namespace.ts';
+import type { FoundFile } from '../../tracker/namespace/types.ts';
+import type { Tracker } from '../../tracker/tracker.ts';
+import { Replicas } from '../../tracker/transfer/download.ts';
+import { NodeClient } from '../../tracker/transfer/node-client.ts';
 import { type NodePart, useCluster } from '../support/cluster.ts';
 import { filesOf, sql } from '../support/files.ts';
 
@@ -98,4 +108,33 @@ it('answers with the version that replaced what cannot be read any more', async 
   await session.query('UPDATE names SET fid = $1 WHERE fid = $2', [fid, old]);
   const answer = await download('replaced', holders, () => session.query('COMMIT'));
   expect(answer).toEqual({ status: 200, text: 'new bytes' });
+});
+
+it('would be given up, were the name not looked up again', async () => {
+  const { database, clusterKey } = cluster();
+  const log = pino({ level: 'silent' });
+  const db = new Database({ url: database, max: 4, log });
+  const state = await ClusterState.open({ db, log, downSeconds: 5, stateSeconds: 60 });
+  const nodes = new NodeClient(state, new Keyring(clusterKey));
+  try {
+    const { fid, holders, spare } = await stored('held', 'held bytes');
+    const domain = (await state.domain('demo')) as DomainState;
+    const namespace = new Namespace(db, state, () => undefined);
+    const file = (await namespace.find(domain, 'held')) as FoundFile;
+    copyBlob(fid, holders[0] as NodePart, spare);
+    await session.query('DELETE FROM locations WHERE fid = $1', [fid]);
+    await session.query('INSERT INTO locations (fid, device_id) VALUES ($1, $2)', [fid, deviceOf(spare).id]);
+    for (const node of holders) await node.kill('SIGKILL');
+    const tracker = { state, nodes, log, metrics: createMetrics('tracker'), namespace } as Tracker;
+    const read = async (parts: Tracker) =>
+      Buffer.from(await new Replicas(parts, domain, file, 'test').whole()).toString();
+    expect(await read(tracker)).toBe('held bytes');
+    const asBefore = { find: async () => file } as unknown as Namespace;
+    const alone = read({ ...tracker, namespace: asBefore });
+    await expect(alone).rejects.toMatchObject({ problem: 'no-good-replica' });
+  } finally {
+    state.stop();
+    await nodes.close();
+    await db.close();
+  }
 });

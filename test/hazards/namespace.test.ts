@@ -17,6 +17,17 @@ beforeAll(async () => {
 });
 afterAll(() => t.close());
 
+/** A session that has burned a fid, and holds its transaction. */
+async function burning(fid: number) {
+  const session = await t.connect();
+  await session.query('BEGIN');
+  await session.query(
+    `INSERT INTO blobs (fid, state, want, size, sha256, created) VALUES ($1, 'void', 0, 0, '', false)`,
+    [fid],
+  );
+  return session;
+}
+
 const problem = (name: string) => expect.objectContaining({ problem: name });
 
 describe('8: replaced versions are never leaked', () => {
@@ -62,20 +73,33 @@ describe('8: replaced versions are never leaked', () => {
 });
 
 describe('3 and 5: a fid is committed or burned, never both', () => {
-  it('refuses a commit that meets an uncommitted burn', async () => {
-    const upload = t.upload('h3/late');
-    const burner = await t.connect();
-    await burner.query('BEGIN');
-    await burner.query(
-      `INSERT INTO blobs (fid, state, want, size, sha256, created) VALUES ($1, 'void', 0, 0, '', false)`,
-      [upload.fid],
-    );
-    const committing = t.namespace.commit(upload);
-    const refused = expect(committing).rejects.toEqual(problem('upload-void'));
+  /** A session burns the upload's fid and holds its transaction; the commit comes meanwhile. */
+  async function meetBurn(upload: Upload, commit: () => Promise<unknown>) {
+    const burner = await burning(upload.fid);
+    const settled = Promise.allSettled([commit()]);
     await blocked(t);
     await burner.query('COMMIT');
-    await refused;
+    return (await settled)[0];
+  }
+
+  it('refuses a commit that meets an uncommitted burn', async () => {
+    const upload = t.upload('h3/late');
+    const settled = await meetBurn(upload, () => t.namespace.commit(upload));
+    expect(settled).toMatchObject({ status: 'rejected', reason: { problem: 'upload-void' } });
     expect(await t.namespace.find(t.domain, 'h3/late')).toBeUndefined();
+  });
+
+  it('would name what is burned, did the commit pass over a fid that is there', async () => {
+    const upload = t.upload('h3-passed');
+    const passOver = (text: string) =>
+      text.replace(/(n\.created FROM item i JOIN named n ON n\.fid = i\.fid)/, '$1 ON CONFLICT DO NOTHING');
+    const script = { alter: { 'commit-uploads': passOver } };
+    const settled = await meetBurn(upload, () =>
+      t.db.transaction((tx) => commitNow(scripted(tx, script), [upload])),
+    );
+    expect(settled).toMatchObject({ status: 'fulfilled', value: [{ outcome: 'created' }] });
+    const named = 'SELECT b.state FROM names n JOIN blobs b ON b.fid = n.fid WHERE b.fid = $1';
+    expect(await t.sql(named, [upload.fid])).toEqual([{ state: 'void' }]);
   });
 
   it('does not burn what a commit is just naming', async () => {
@@ -221,11 +245,31 @@ describe('17: batches', () => {
     expect(await secondIsFree('h17-crossed', { alter: { 'commit-uploads': asTheyCome } })).toBe(false);
   });
 
+  /** Three uploads commit together; the fid of the second is burned by a session that ends only when they wait. */
+  async function collide(root: string, commit: (uploads: Upload[]) => Promise<unknown>[]) {
+    await t.namespace.makeDirectory(t.domain, root, { parents: true, exclusive: false });
+    const uploads = ['a', 'burned', 'c'].map((name) => t.upload(`${root}/${name}`));
+    const burner = await burning(uploads[1]?.fid as number);
+    const settled = Promise.allSettled(commit(uploads));
+    await blocked(t);
+    // They share a statement: none of them is there yet.
+    expect((await t.namespace.list(t.domain, root, { recursive: false, limit: 10 })).entries).toEqual([]);
+    await burner.query('COMMIT');
+    return (await settled).map(({ status }) => status);
+  }
+
   it('fail one by one: a collision does not take the others with it', async () => {
-    const burned = t.upload('h17/burned');
-    await t.namespace.burn([{ fid: burned.fid, devices: [] }]);
-    const uploads = [t.upload('h17/c'), burned, t.upload('h17/d')];
-    const settled = await Promise.allSettled(uploads.map((upload) => t.namespace.commit(upload)));
-    expect(settled.map((result) => result.status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+    const outcomes = await collide('h17-one', (uploads) =>
+      uploads.map((upload) => t.namespace.commit(upload)),
+    );
+    expect(outcomes).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+  });
+
+  it('would all fail, were they not tried one by one after a collision', async () => {
+    const outcomes = await collide('h17-all', (uploads) => {
+      const together = commitNow(t.db, uploads);
+      return uploads.map((_upload, i) => together.then((results) => results[i]));
+    });
+    expect(outcomes).toEqual(['rejected', 'rejected', 'rejected']);
   });
 });

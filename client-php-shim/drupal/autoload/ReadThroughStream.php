@@ -152,7 +152,7 @@ abstract class ReadThroughStream extends AbstractStreamWrapper {
   protected function open(Client $client, string $key, string $mode): Handle {
     $old = $this->old();
     if ($old === NULL || $mode[0] === 'w') {
-      return parent::open($client, $key, $mode);
+      return $this->openStored($client, $key, $mode);
     }
     if ($mode[0] === 'x' && $client->stat($key, TRUE) === NULL && $old->find($key) !== NULL) {
       throw new Conflict("'$key' exists.", 'precondition-failed', 412);
@@ -161,25 +161,25 @@ abstract class ReadThroughStream extends AbstractStreamWrapper {
       $old->bringIn($key);
     }
     try {
-      return parent::open($client, $key, $mode);
+      return $this->openStored($client, $key, $mode);
     }
     catch (NotFound $e) {
-      return $this->openOld($key, $e);
+      $file = $old->find($key);
+      if ($file === NULL || $file->isDirectory) {
+        throw $e;
+      }
+      return new OldFileHandle($file->local, FileStat::of(self::entry($key, $file)));
     }
   }
 
   /**
-   * Opens what the store lacks for reading in the old directory.
+   * Opens what the store has.
    *
    * @throws \Cistern\Exception\NotFound
-   *   The same, if that lacks it too.
+   *   The store lacks it.
    */
-  protected function openOld(string $key, NotFound $missing): Handle {
-    $file = $this->old()?->find($key);
-    if ($file === NULL || $file->isDirectory) {
-      throw $missing;
-    }
-    return new OldFileHandle($file->local, FileStat::of(self::entry($key, $file)));
+  protected function openStored(Client $client, string $key, string $mode): Handle {
+    return parent::open($client, $key, $mode);
   }
 
   /**

@@ -8,7 +8,6 @@ use Cistern\Client;
 use Cistern\Entry;
 use Cistern\Exception\CisternException;
 use Cistern\Exception\InvalidRequest;
-use Cistern\Exception\NotFound;
 use Cistern\Exception\Unavailable;
 use Cistern\Stream\FileStat;
 use Cistern\Stream\Handle;
@@ -244,21 +243,16 @@ abstract class RemoteStream extends ReadThroughStream implements StreamWrapperIn
   /**
    * {@inheritdoc}
    */
-  protected function open(Client $client, string $key, string $mode): Handle {
+  protected function openStored(Client $client, string $key, string $mode): Handle {
     if ($this->writes) {
-      return parent::open($client, $key, $mode);
+      return parent::openStored($client, $key, $mode);
     }
     $recent = $this->store()->recent;
     if ($recent->stat($key) !== NULL) {
       return new RecentImageHandle($recent, $key);
     }
-    try {
-      $handle = Store::isImage($key) && !$recent->isKeeping() ? $this->store()->heads->open($client, $key) : NULL;
-    }
-    catch (NotFound $e) {
-      return $this->openOld($key, $e);
-    }
-    return $handle ?? parent::open($client, $key, $mode);
+    $handle = Store::isImage($key) && !$recent->isKeeping() ? $this->store()->heads->open($client, $key) : NULL;
+    return $handle ?? parent::openStored($client, $key, $mode);
   }
 
   /**

@@ -1,6 +1,6 @@
 // A site in a sub-directory of the web server, one of several on the same code (multisite): /blog/sites/second/files.
 // Served by Drupal's usual recipe, and by the configuration that the site prints, as it is printed.
-import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { pathOfFile } from '../support/files.ts';
@@ -37,11 +37,10 @@ export function subDirectory(rig: () => Rig): void {
       const line = rig().takeOverLine().replace(/\);$/, `, prefix: '${PREFIX}');`);
       // It shares the first site's database here, and so must not share its container.
       head().configure(`$settings['deployment_identifier'] = '${SITE}';${line}`, SITE);
-      mkdirSync(below('sites', SITE, 'files/styles'), { recursive: true });
       const image = await makeImage(head(), 'blog');
       derivative = await run(`$repository = \\Drupal::service('file.repository');
         $repository->writeData(file_get_contents('${image}'), 'public://blog.jpg');
-        $secret = $repository->writeData('secret', 'private://blog.txt');
+        $secret = $repository->writeData('secret', 'private://blog.pdf');
         $secret->setOwnerId(1);
         $secret->setTemporary();
         $secret->save();
@@ -116,10 +115,10 @@ export function subDirectory(rig: () => Rig): void {
       });
 
       it('shows a private file to its owner alone', async () => {
-        expect((await get(`${BASE}/system/files/blog.txt`)).status).toBe(403);
+        expect((await get(`${BASE}/system/files/blog.pdf`)).status).toBe(403);
         const owner = new Visitor(`${servers.get(name)}${BASE}`);
         await owner.logIn('admin');
-        const answer = await owner.get('/system/files/blog.txt');
+        const answer = await owner.get('/system/files/blog.pdf');
         expect([answer.status, await answer.text()]).toEqual([200, 'secret']);
       });
     });

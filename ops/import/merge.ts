@@ -9,7 +9,7 @@ import type { FileEntry } from '../lib/types.ts';
 import type { KnownFiles } from './known.ts';
 import { type Report, type Version, versionOf } from './report.ts';
 import type { Store, Task } from './store.ts';
-import { DEFAULT_MODE, digestOf, filesIn, inByteOrder, type Summary, summariesOf } from './summaries.ts';
+import { DEFAULT_MODE, digestOf, filesIn, inByteOrder, SummariesAhead } from './summaries.ts';
 import { digestOfFile, type LocalFile, type Origin, type Scanned, type Skip, scanDirectory } from './tree.ts';
 
 export interface MergeOptions {
@@ -39,21 +39,27 @@ interface Candidates {
 
 export class Merge {
   readonly #how: MergeOptions;
-  #summaries = new Map<string, Summary>();
+  readonly #summaries: SummariesAhead;
   #seen = 0;
 
   constructor(how: MergeOptions) {
     this.#how = how;
+    this.#summaries = new SummariesAhead(how.api, how.domain, how.prefix);
   }
 
   /** Goes through all. What can fail by itself is in the report; throws what would stop every other file too. */
   async run(): Promise<void> {
-    const { api, domain, prefix, known, report, store, signal, origins } = this.#how;
-    this.#summaries = await summariesOf(api, domain, prefix);
+    const { known, report, store, signal, origins } = this.#how;
     const directories = [{ path: '', origins }];
-    for (let next = directories.pop(); next !== undefined; next = directories.pop()) {
-      signal.throwIfAborted();
-      directories.push(...(await this.#directory(next.path, next.origins)));
+    try {
+      for (let next = directories.pop(); next !== undefined; next = directories.pop()) {
+        signal.throwIfAborted();
+        directories.push(...(await this.#directory(next.path, next.origins)));
+      }
+      // Empty directories too want a domain that is there.
+      await this.#summaries.of(this.#keyOf(''));
+    } finally {
+      this.#summaries.stop();
     }
     await store.end();
     if (known !== undefined) for (const path of known.missing()) report.missing(path);
@@ -135,7 +141,7 @@ export class Merge {
     for (const { files } of all) report.counts.bytes += files[0].size;
     for (const candidates of all) this.#tellPartial(candidates);
     if (all.length === 0) return;
-    const summary = this.#summaries.get(this.#keyOf(path));
+    const summary = await this.#summaries.of(this.#keyOf(path));
     const rivals = all.filter(({ files }) => files.some((file) => !same(file, files[0])));
     const unchanged =
       summary?.files === all.length &&
@@ -252,7 +258,7 @@ export class Merge {
   async #makeDirectory(path: string): Promise<void> {
     const { api, domain, dryRun } = this.#how;
     const key = this.#keyOf(path);
-    if (key === '' || dryRun || this.#summaries.has(key)) return;
+    if (key === '' || dryRun || (await this.#summaries.of(key)) !== undefined) return;
     await api.send({ method: 'PUT', path: directoryPath(domain, key), repeatable: true });
   }
 }

@@ -1,5 +1,6 @@
 // What the store holds, directory by directory, so that those which are the same need not be listed.
 import { hash } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import { encodeKey } from '../../services/keys.ts';
 import { type Api, domainPath } from '../lib/api.ts';
 import { listDirectory } from '../lib/listing.ts';
@@ -23,6 +24,25 @@ export interface Named {
   mode: string;
 }
 
+/** Pages of the summaries of a directory and of all below it, in the byte order of their paths. None if there is none. */
+async function* pagesOf(
+  api: Api,
+  domain: string,
+  directory: string,
+  limit?: number,
+): AsyncGenerator<Summary[]> {
+  let cursor: string | undefined;
+  do {
+    const page = await api.json<{ directories: Summary[]; next?: string }>({
+      method: 'GET',
+      path: `${domainPath(domain)}/summaries/${directory === '' ? '' : encodeKey(directory)}`,
+      query: { cursor, limit },
+    });
+    yield page.directories;
+    cursor = page.next;
+  } while (cursor !== undefined);
+}
+
 /** The summaries of a directory and of all below it, by key. Empty if there is none. */
 export async function summariesOf(
   api: Api,
@@ -30,18 +50,64 @@ export async function summariesOf(
   directory: string,
 ): Promise<Map<string, Summary>> {
   const found = new Map<string, Summary>();
-  let cursor: string | undefined;
-  do {
-    const page = await api.json<{ directories: Summary[]; next?: string }>({
-      method: 'GET',
-      path: `${domainPath(domain)}/summaries/${directory === '' ? '' : encodeKey(directory)}`,
-      query: { cursor },
-    });
-    for (const summary of page.directories) found.set(summary.key, summary);
-    cursor = page.next;
-  } while (cursor !== undefined);
+  for await (const page of pagesOf(api, domain, directory)) {
+    for (const summary of page) found.set(summary.key, summary);
+  }
   return found;
 }
+
+/** Small pages: the store makes the next one while the last is compared. */
+const AHEAD = 20;
+
+/** The same summaries for somebody who goes through a local tree meanwhile, directory by directory. */
+export class SummariesAhead {
+  readonly #found = new Map<string, Summary>();
+  /** The path up to which all are known. */
+  #known: Buffer | undefined;
+  #ended = false;
+  #failure: unknown;
+  #arrival = Promise.withResolvers<void>();
+
+  constructor(api: Api, domain: string, directory: string) {
+    void this.#read(pagesOf(api, domain, directory, AHEAD));
+  }
+
+  /** Waits for the summary of a directory; undefined if there is no such directory. */
+  async of(key: string): Promise<Summary | undefined> {
+    // Lets answers in, for which nobody waits who only looks at a disk.
+    await setImmediate();
+    while (!this.#ended && !this.#isKnown(key)) await this.#arrival.promise;
+    if (this.#failure !== undefined) throw this.#failure;
+    return this.#found.get(key);
+  }
+
+  /** Nobody asks any more. */
+  stop(): void {
+    this.#ended = true;
+  }
+
+  #isKnown(key: string): boolean {
+    return this.#known !== undefined && Buffer.compare(pathOf(key), this.#known) <= 0;
+  }
+
+  async #read(pages: AsyncGenerator<Summary[]>): Promise<void> {
+    try {
+      for await (const page of pages) {
+        for (const summary of page) this.#found.set(summary.key, summary);
+        this.#known = pathOf(page.at(-1)?.key ?? '');
+        if (this.#ended) return;
+        this.#arrival.resolve();
+        this.#arrival = Promise.withResolvers();
+      }
+    } catch (error) {
+      this.#failure = error;
+    }
+    this.#ended = true;
+    this.#arrival.resolve();
+  }
+}
+
+const pathOf = (key: string) => Buffer.from(key === '' ? '' : `${key}/`);
 
 /** The digest of files, which must be in byte order of their names. */
 export function digestOf(files: Named[]): string {

@@ -1,10 +1,15 @@
 // A client of the gateway that writes and reads without a pause, and remembers every request that failed.
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 export class Client {
   readonly failures: string[] = [];
   /** What was acknowledged: key -> content. */
   readonly written = new Map<string, string>();
+  /** For how many milliseconds a request is repeated that could not be done at the moment. */
+  patience = 0;
+  /** How often that was. */
+  waited = 0;
   #running: Promise<void> | undefined;
   #stopped = false;
   readonly #base: string;
@@ -15,20 +20,42 @@ export class Client {
     this.#token = token;
   }
 
+  /** Answers with the status. */
   async put(key: string, content: string): Promise<number> {
-    const headers = { authorization: `Bearer ${this.#token}`, 'idempotency-key': randomUUID() };
-    const answer = await fetch(this.#base + key, { method: 'PUT', headers, body: content });
-    const text = await answer.text();
+    const answer = await this.#ask('PUT', key, content);
     if (answer.ok) this.written.set(key, content);
-    else this.failures.push(`PUT ${key}: ${answer.status} ${text}`);
     return answer.status;
   }
 
   async get(key: string): Promise<string> {
-    const answer = await fetch(this.#base + key, { headers: { authorization: `Bearer ${this.#token}` } });
-    const text = await answer.text();
-    if (!answer.ok) this.failures.push(`GET ${key}: ${answer.status} ${text}`);
-    return text;
+    return (await this.#ask('GET', key)).text;
+  }
+
+  /** Answers with the status. */
+  async remove(key: string): Promise<number> {
+    const answer = await this.#ask('DELETE', key);
+    if (answer.ok) this.written.delete(key);
+    return answer.status;
+  }
+
+  /** One request, repeated while nobody answers, or the answer says to come again later. */
+  async #ask(method: string, key: string, body?: string) {
+    const headers = { authorization: `Bearer ${this.#token}`, 'idempotency-key': randomUUID() };
+    const end = Date.now() + this.patience;
+    for (;;) {
+      const attempt = async () => {
+        const answer = await fetch(this.#base + key, { method, headers, ...(body && { body }) });
+        return { ok: answer.ok, status: answer.status, text: await answer.text() };
+      };
+      const answer = await attempt().catch((error) => ({ ok: false, status: 0, text: String(error) }));
+      if (!answer.ok && [0, 502, 503].includes(answer.status) && Date.now() < end) {
+        this.waited++;
+        await sleep(250);
+        continue;
+      }
+      if (!answer.ok) this.failures.push(`${method} ${key}: ${answer.status} ${answer.text}`);
+      return answer;
+    }
   }
 
   start(): void {
@@ -45,10 +72,9 @@ export class Client {
     for (let n = 0; !this.#stopped; n++) {
       const key = `load/${name}-${randomUUID()}.txt`;
       const content = `${name} ${n} `.repeat(1 + (n % 2_000));
-      await this.put(key, content).catch((error) => this.failures.push(`PUT ${key}: ${error}`));
+      await this.put(key, content);
       if (!this.written.has(key)) continue;
-      const read = await this.get(key).catch((error) => String(this.failures.push(`GET ${key}: ${error}`)));
-      if (read !== content) this.failures.push(`GET ${key}: other content than was written`);
+      if ((await this.get(key)) !== content) this.failures.push(`GET ${key}: other content than was written`);
     }
   }
 

@@ -1,7 +1,10 @@
 // `docker compose up` as users type it: the README's walk through, containers that are as closed as they say, networks
-// that are cut in two, processes that die, a rolling upgrade under load, and the loss of the database.
+// that are cut in two, processes that die, disks that are full, a node on another machine, a rolling upgrade under load,
+// and the loss of the database.
+import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { freePort } from '../../ops/up/ports.ts';
 import { lacksRoot, needs } from '../support/needs.ts';
 import { waitFor } from '../support/wait.ts';
 import { Client } from './client.ts';
@@ -9,12 +12,14 @@ import { COMPOSE, docker, lacksEngine, run } from './engine.ts';
 import { Stack } from './stack.ts';
 
 const lack = lacksEngine();
+const NODES = [1, 2, 3];
 const stack = new Stack();
 let client: Client;
 
 beforeAll(async () => {
   if (lack !== undefined) return;
   Object.assign(stack.env, { CISTERN_IMAGE: `${stack.project}:1` });
+  if (lacksRoot() === undefined) for (const n of NODES) await stack.makeDisk(`device${n}`, 512);
   await stack.up();
   client = new Client(stack.url, stack.adminToken);
 });
@@ -127,6 +132,83 @@ describe('a network that is cut', () => {
   });
 });
 
+describe('a volume that is full', () => {
+  beforeEach((context) => {
+    needs(context, lacksRoot());
+    client.failures.length = 0;
+  });
+  const inVolume = async (n: number, script: string) =>
+    docker('exec', await stack.id(`node${n}`), 'sh', '-c', `cd /srv/cistern/dev${n} && ${script}`);
+  const fill = (n: number) => inVolume(n, '! dd if=/dev/zero of=filler bs=1M status=none');
+  const empty = (n: number) => inVolume(n, 'rm -f filler');
+  afterEach(() => Promise.all(NODES.map(empty)));
+
+  it('takes nothing more: uploads go to the others, and what it holds is read', async () => {
+    await fill(3);
+    for (let n = 0; n < 15; n++) expect(await client.put(`full/one-${n}.txt`, `number ${n}`)).toBe(201);
+    expect(await client.lost()).toEqual([]);
+    expect(client.failures).toEqual([]);
+    await waitFor(async () => /device 3 .*full|full.*device 3/i.test(await status()), {
+      what: 'status to say that device 3 is full',
+      every: 500,
+    });
+  });
+
+  it('and all of them: uploads are refused as long as there is no room, deletes are not', async () => {
+    await client.put('full/kept.txt', 'kept');
+    await client.put('full/deleted.txt', 'deleted');
+    await Promise.all(NODES.map(fill));
+    expect(await client.put('full/kept.txt', 'x'.repeat(2_000_000))).toBe(507);
+    expect(client.failures.pop()).toContain('insufficient-storage');
+    expect(await client.remove('full/deleted.txt')).toBe(204);
+    expect(await client.lost()).toEqual([]);
+    await Promise.all(NODES.map(empty));
+    await waitFor(async () => (await client.put('full/kept.txt', 'replaced')) === 201, {
+      what: 'room for uploads',
+      every: 500,
+    });
+    expect(await client.lost()).toEqual([]);
+    await stack.healthy();
+  });
+});
+
+it('takes in a node of another machine, and does without it when it is gone', async () => {
+  const gateway = await stack.gatewayAddress();
+  const [one, two] = await Promise.all(['tracker1', 'tracker2'].map((service) => stack.address(service)));
+  const port = await freePort();
+  const env = {
+    CISTERN_HOST: 'h4',
+    CISTERN_DEVICE: '4',
+    CISTERN_LISTEN: gateway,
+    CISTERN_NODE_PORT: String(port),
+    CISTERN_URL: `http://${gateway}:${port}`,
+    CISTERN_TRACKERS: `http://${one}:7500,http://${two}:7500`,
+  };
+  const elsewhere = (...args: string[]) => stack.composeElsewhere('docker-compose.node.yml', env, ...args);
+  await elsewhere('up', '--build', '--detach');
+  try {
+    await waitFor(async () => (await deviceFour())?.observed === 'up', {
+      what: 'device 4 to be taken in',
+      timeout: 60_000,
+      every: 500,
+    });
+    const write = async () => {
+      for (let n = 0; n < 5; n++) await client.put(`elsewhere/${randomUUID()}.txt`, 'on two machines');
+      return ((await deviceFour())?.blobs ?? 0) > 0;
+    };
+    await waitFor(write, { what: 'files on device 4', timeout: 60_000 });
+  } finally {
+    await elsewhere('down', '--volumes', '--timeout', '1');
+  }
+  expect(await client.lost()).toEqual([]);
+  await stack.cistern('device', 'dead', '--yes', '4');
+  await stack.cistern('repair');
+  const removed = async () => (await stack.cistern('device', 'rm', '4').catch(() => 'not yet')) !== 'not yet';
+  await waitFor(removed, { what: 'nothing to refer to device 4', timeout: 60_000, every: 500 });
+  await stack.cistern('host', 'rm', 'h4');
+  expect(await status()).toContain('verdict\thealthy');
+});
+
 it('is upgraded service by service to a new image, without one failed request', async () => {
   const next = `${stack.project}:2`;
   const context = `FROM ${stack.env.CISTERN_IMAGE}\nLABEL org.opencontainers.image.version=next\n`;
@@ -152,6 +234,26 @@ it('is upgraded service by service to a new image, without one failed request', 
   expect(await client.lost()).toEqual([]);
 });
 
+it('and PostgreSQL and the gateway, of which there is one each: a client waits as the answers say', async () => {
+  client.failures.length = 0;
+  client.patience = 60_000;
+  client.start();
+  try {
+    for (const service of ['postgres', 'gateway']) {
+      const before = await stack.id(service);
+      await stack.compose('up', '--detach', '--no-deps', '--no-build', '--force-recreate', service);
+      await stack.healthy(service);
+      expect(await stack.id(service)).not.toBe(before);
+    }
+  } finally {
+    await client.stop();
+    client.patience = 0;
+  }
+  expect(client.failures).toEqual([]);
+  expect(client.waited).toBeGreaterThan(0);
+  expect(await client.lost()).toEqual([]);
+});
+
 it('comes back from its backup when the volume of the database is lost', async () => {
   await client.put('before.txt', 'before the backup');
   await stack.cistern('backup');
@@ -166,6 +268,11 @@ it('comes back from its backup when the volume of the database is lost', async (
   await stack.healthy();
   expect(await client.lost()).toEqual([]);
 });
+
+async function deviceFour(): Promise<{ observed: string; blobs: number } | undefined> {
+  const lines = (await stack.cistern('device', 'list', '--json')).trim().split('\n');
+  return lines.map((line) => JSON.parse(line)).find(({ id }) => id === 4);
+}
 
 async function status(): Promise<string> {
   try {

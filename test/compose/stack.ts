@@ -15,6 +15,7 @@ export class Stack {
   /** Of Compose; the image may be changed for an upgrade. */
   readonly env: Record<string, string> = {};
   url = '';
+  readonly #disks: string[] = [];
   readonly #profiles: string[];
   readonly #services: string[];
 
@@ -45,12 +46,38 @@ export class Stack {
 
   async down(): Promise<void> {
     await this.compose('down', '--volumes', '--remove-orphans', '--timeout', '1');
+    for (const disk of this.#disks) await run('losetup', ['--detach', disk]);
     rmSync(this.secrets, { recursive: true, force: true });
+  }
+
+  /** Makes a volume a disk of its own, of that size, before Compose makes a directory of the machine's disk of it. */
+  async makeDisk(volume: string, mebibytes: number): Promise<void> {
+    const image = join(this.secrets, `${volume}.img`);
+    await run('truncate', ['--size', `${mebibytes}M`, image]);
+    // Of the user `node` in the images. Without a journal, for which such a disk is too small.
+    await run('mkfs.ext4', ['-q', '-O', '^has_journal', '-E', 'root_owner=1000:1000', image]);
+    const disk = (await run('losetup', ['--find', '--show', image])).trim();
+    this.#disks.push(disk);
+    const labels = [`project=${this.project}`, `volume=${volume}`];
+    await docker(
+      'volume',
+      'create',
+      ...labels.flatMap((label) => ['--label', `com.docker.compose.${label}`]),
+      ...[`type=ext4`, `device=${disk}`].flatMap((option) => ['--opt', option]),
+      `${this.project}_${volume}`,
+    );
   }
 
   compose(...args: string[]): Promise<string> {
     const [command, ...first] = COMPOSE.split(' ') as [string, ...string[]];
     return run(command, [...first, '--project-name', this.project, ...this.#profiles, ...args], this.env);
+  }
+
+  /** Another compose file, as if on another machine: a project of its own, with this one's secrets and image. */
+  composeElsewhere(file: string, env: Record<string, string>, ...args: string[]): Promise<string> {
+    const [command, ...first] = COMPOSE.split(' ') as [string, ...string[]];
+    const project = ['--file', file, '--project-name', `${this.project}elsewhere`];
+    return run(command, [...first, ...project, ...args], { ...this.env, ...env });
   }
 
   /** The `cistern` command in a container of the cluster, as its administrator. */
@@ -77,6 +104,12 @@ export class Stack {
   async address(service: string): Promise<string> {
     const [network] = Object.values((await this.inspect(service)).NetworkSettings.Networks);
     return (network as { IPAddress: string }).IPAddress;
+  }
+
+  /** Where the containers reach the machine itself. */
+  async gatewayAddress(): Promise<string> {
+    const [network] = Object.values((await this.inspect('node1')).NetworkSettings.Networks);
+    return (network as { Gateway: string }).Gateway;
   }
 
   /** Waits until the health checks of these services say that they are well. */

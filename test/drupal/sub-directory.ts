@@ -15,6 +15,7 @@ const SITE = 'second';
 const FILES = `${BASE}/sites/${SITE}/files`;
 /** Where the store has this site's files: beside the other site's, in the same domain. */
 const PREFIX = 'second-site';
+const ROUTES = "\\Drupal::service('router.builder')->rebuild();";
 
 export function subDirectory(rig: () => Rig): void {
   describe('a second site, in a sub-directory', () => {
@@ -35,7 +36,7 @@ export function subDirectory(rig: () => Rig): void {
         `<?php\n$sites['127.0.0.1${BASE.replace('/', '.')}'] = '${SITE}';\n`,
       );
       const line = rig().takeOverLine().replace(/\);$/, `, prefix: '${PREFIX}');`);
-      // It shares the first site's database here, and so must not share its container.
+      // It shares the first site's database here, and so must not share its container; routes name public files' path.
       head().configure(`$settings['deployment_identifier'] = '${SITE}';${line}`, SITE);
       const image = await makeImage(head(), 'blog');
       derivative = await run(`$repository = \\Drupal::service('file.repository');
@@ -47,18 +48,17 @@ export function subDirectory(rig: () => Rig): void {
         echo preg_replace('~^https?://[^/]+~', '', \\Drupal\\image\\Entity\\ImageStyle::load('medium')->buildUrl('public://blog.jpg'));`);
       servers.set('usual', await head().startNginx('blog', recipe));
       const { token } = rig().cluster;
-      const printed = await head().run(
-        `\\Drupal::service('module_installer')->install(['cistern']);
-        echo \\Drupal::service('cistern.nginx')->render('${BASE}', '${token}', '${token}');`,
-        BASE,
-      );
+      const printed = await run(`\\Drupal::service('module_installer')->install(['cistern']);
+        ${ROUTES}
+        echo \\Drupal::service('cistern.nginx')->render('${BASE}', '${token}', '${token}');`);
       const [http = '', server = ''] = printed
         .replaceAll('/var/cache/cistern-nginx', join(head().directory, 'nginx/blog-cache'))
         .split(/(?=^# .*Part 2 of 2)/m);
       const php = recipe.replace('fastcgi_pass', 'fastcgi_param CISTERN_X_ACCEL "/_cistern/";\nfastcgi_pass');
       servers.set('printed', await head().startNginx('blog-printed', server + php, http));
     });
-    afterAll(() => {
+    afterAll(async () => {
+      await head().run(ROUTES);
       for (const path of [BASE, 'sites/sites.php', `sites/${SITE}`]) {
         rmSync(below(path), { recursive: true, force: true });
       }

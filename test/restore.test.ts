@@ -49,6 +49,12 @@ async function restore(...more: string[]) {
   return { ...ran, events, of: (kind: string) => events.filter(({ event }) => event === kind) };
 }
 
+/** The devices that have a replica on their disk. */
+const holders = (fid: number) =>
+  cluster()
+    .nodes.flatMap((node) => node.devices)
+    .filter(({ path }) => readdirSync(path, { recursive: true }).some((name) => name === blobPath(fid)));
+
 const body = (key: string) => `the bytes of ${key}`;
 const store = async (key: string) => expect((await put(key, body(key))).status).toBeLessThan(300);
 const text = async (key: string) => (await get(key)).text();
@@ -100,16 +106,28 @@ it('never hands out a fid again that was used since the backup', async () => {
   expect(await text('since/highest.txt')).toBe(body('since/highest.txt'));
 });
 
+it('takes bytes for no loss that its key has: an upload was tried again', async () => {
+  const key = 'tried/twice.txt';
+  const size = body(key).length;
+  const opened = await cluster().request('POST', '/v1/domains/demo/uploads', { body: { key, size } });
+  const { fid, url } = (await opened.json()) as { fid: number; url: string };
+  expect((await fetch(url, { method: 'PUT', body: body(key) })).status).toBeLessThan(300);
+  await store(key);
+  await runCistern(['backup'], { env: asAdmin() });
+  await loseDatabase();
+  const restored = await restore();
+  expect(restored.of('not-recovered')).toEqual([]);
+  expect(restored.code, restored.stderr).toBe(0);
+  await startTrackers();
+  expect(await text(key)).toBe(body(key));
+  await waitFor(() => holders(fid).length === 0, { what: 'the second copy to go' });
+});
+
 it('says of each name that cannot be brought back why: no bytes, no record, or no good replica', async () => {
   const gone = await fidOf('old/gone.txt');
   await runCistern(['backup'], { env: asAdmin() });
   const corrupt = await fidOf('since/corrupt.txt');
   const nameless = await fidOf('since/nameless.txt');
-  const devices = cluster().nodes.flatMap((node) => node.devices);
-  const holders = (fid: number) =>
-    devices.filter(({ path }) =>
-      readdirSync(path, { recursive: true }).some((name) => name === blobPath(fid)),
-    );
   await loseDatabase();
   for (const { path } of holders(gone)) rmSync(join(path, blobPath(gone)));
   for (const { path } of holders(corrupt))

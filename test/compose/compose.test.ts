@@ -9,6 +9,7 @@ import { lacksRoot, needs } from '../support/needs.ts';
 import { waitFor } from '../support/wait.ts';
 import { Client } from './client.ts';
 import { COMPOSE, docker, lacksEngine, run } from './engine.ts';
+import { monitoring, startMonitoring } from './monitoring.ts';
 import { Stack } from './stack.ts';
 
 const lack = lacksEngine();
@@ -21,6 +22,7 @@ beforeAll(async () => {
   Object.assign(stack.env, { CISTERN_IMAGE: `${stack.project}:1` });
   if (lacksRoot() === undefined) for (const n of NODES) await stack.makeDisk(`device${n}`, 512);
   await stack.up();
+  await startMonitoring(stack);
   client = new Client(stack.url, stack.adminToken);
 });
 beforeEach((context) => needs(context, lack));
@@ -28,7 +30,10 @@ afterEach(async ({ task }) => {
   if (task.result?.state === 'fail' && lack === undefined) process.stderr.write(await stack.logs());
 });
 afterAll(async () => {
-  if (lack === undefined) await stack.down();
+  if (lack !== undefined) return;
+  await stack.down();
+  const tags = await docker('image', 'ls', '--quiet', stack.project);
+  await docker('image', 'rm', '--force', ...new Set(tags.trim().split('\n')));
 });
 
 it('does what the README says', async () => {
@@ -163,7 +168,7 @@ describe('a volume that is full', () => {
     expect(await client.remove('full/deleted.txt')).toBe(204);
     expect(await client.lost()).toEqual([]);
     await Promise.all(NODES.map(empty));
-    await waitFor(async () => (await client.put('full/kept.txt', 'replaced')) === 201, {
+    await waitFor(async () => (await client.put('full/kept.txt', 'replaced')) === 200, {
       what: 'room for uploads',
       every: 500,
     });
@@ -233,6 +238,8 @@ it('is upgraded service by service to a new image, without one failed request', 
   expect(client.written.size).toBeGreaterThan(before + 50);
   expect(await client.lost()).toEqual([]);
 });
+
+monitoring(stack);
 
 it('and PostgreSQL and the gateway, of which there is one each: a client waits as the answers say', async () => {
   client.failures.length = 0;

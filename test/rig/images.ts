@@ -35,6 +35,7 @@ export const IMAGES: Record<string, StandIn> = {
   },
   'nginx:1.28': { directory: 'nginx' },
   'php:8.3-fpm': { directory: 'php' },
+  'prom/prometheus:v3.5.0': { directory: 'prometheus' },
 };
 
 /** The npm that runs us, or the one of the machine. */

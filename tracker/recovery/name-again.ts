@@ -6,7 +6,7 @@ import { Problem } from '../../services/problems.ts';
 import { createDomain } from '../cluster/domains.ts';
 import type { ClusterState } from '../cluster/state.ts';
 import type { Database, Queryable, Statement } from '../database/database.ts';
-import { commitNow } from '../namespace/commit.ts';
+import { burnNow, commitNow } from '../namespace/commit.ts';
 import { ensureDirectory } from '../namespace/directories.ts';
 import type { Upload } from '../namespace/types.ts';
 import type { Newcomer } from './reconcile.ts';
@@ -24,10 +24,12 @@ const demandAgain: Statement = {
   name: 'restore-demand-again',
   text: 'UPDATE classes c SET min_copies = d.min_copies FROM demands d WHERE d.id = c.id',
 };
-const newerName: Statement = {
-  name: 'restore-newer-name',
-  text: `SELECT 1 FROM dirs d JOIN names n ON n.dir_id = d.id JOIN blobs b ON b.fid = n.fid
-    WHERE d.domain_id = $1 AND d.path = $2 AND n.name = $3 AND b.at > to_timestamp($4::float8 / 1000)`,
+const namedNow: Statement = {
+  name: 'restore-named-now',
+  text: `SELECT b.at > to_timestamp($4::float8 / 1000) AS newer, b.size = $5 AND b.sha256 = decode($6, 'hex') AS same,
+      EXISTS (SELECT FROM locations l WHERE l.fid = b.fid AND l.state = 'good') AS held
+    FROM dirs d JOIN names n ON n.dir_id = d.id JOIN blobs b ON b.fid = n.fid
+    WHERE d.domain_id = $1 AND d.path = $2 AND n.name = $3`,
 };
 
 /** What became of a newcomer: its name again, or why not. */
@@ -69,7 +71,7 @@ async function makeDomains(db: Database, state: ClusterState, newcomers: Newcome
   await state.refresh();
 }
 
-/** Undefined if it has its name now; else why not, in words. */
+/** Undefined if its name has its bytes now; else why not, in words. */
 async function nameOne(
   tx: Queryable,
   state: ClusterState,
@@ -82,9 +84,16 @@ async function nameOne(
     return 'it was stored long before the backup, which has no name for it: an upload that was given up';
   const domain = await state.domain(domainName);
   const { path, name } = splitKey(validateKey(key));
-  if ((await tx.query(newerName, [domain.id, path, name, at])).length > 0) {
-    return 'the backup has a later version under its key';
+  const [now] = await tx.query<{ newer: boolean; same: boolean; held: boolean }>(namedNow, [
+    ...[domain.id, path, name],
+    ...[at, size, sha256],
+  ]);
+  if (now?.same && now.held) {
+    // An upload that was tried again after its first try could not be committed has left the same bytes twice.
+    await burnNow(tx, [{ fid, devices }]);
+    return undefined;
   }
+  if (now?.newer && !now.same) return 'the backup has a later version under its key';
   const className = domain.classes.find((one) => one.name === newcomer.class)?.name;
   const upload: Upload = {
     domain,

@@ -1,6 +1,6 @@
 // A cluster from the repository's own compose file, as a project of its own: its own secrets, port, volumes and images.
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePort } from '../../ops/up/ports.ts';
@@ -16,6 +16,7 @@ export class Stack {
   readonly env: Record<string, string> = {};
   url = '';
   readonly #disks: string[] = [];
+  readonly #volumes: Record<string, { driver_opts: Record<string, string> }> = {};
   readonly #profiles: string[];
   readonly #services: string[];
 
@@ -50,7 +51,7 @@ export class Stack {
     rmSync(this.secrets, { recursive: true, force: true });
   }
 
-  /** Makes a volume a disk of its own, of that size, before Compose makes a directory of the machine's disk of it. */
+  /** Makes a volume a disk of its own, of that size. Before Compose has made it. */
   async makeDisk(volume: string, mebibytes: number): Promise<void> {
     const image = join(this.secrets, `${volume}.img`);
     await run('truncate', ['--size', `${mebibytes}M`, image]);
@@ -58,14 +59,12 @@ export class Stack {
     await run('mkfs.ext4', ['-q', '-O', '^has_journal', '-E', 'root_owner=1000:1000', image]);
     const disk = (await run('losetup', ['--find', '--show', image])).trim();
     this.#disks.push(disk);
-    const labels = [`project=${this.project}`, `volume=${volume}`];
-    await docker(
-      'volume',
-      'create',
-      ...labels.flatMap((label) => ['--label', `com.docker.compose.${label}`]),
-      ...[`type=ext4`, `device=${disk}`].flatMap((option) => ['--opt', option]),
-      `${this.project}_${volume}`,
-    );
+    const options = { type: 'ext4', device: disk };
+    this.#volumes[volume] = { driver_opts: options };
+    // JSON is YAML. COMPOSE_FILE, so that commands as users type them find it too.
+    const file = join(this.secrets, 'disks.json');
+    writeFileSync(file, JSON.stringify({ volumes: this.#volumes }));
+    this.env.COMPOSE_FILE = `docker-compose.yml:${file}`;
   }
 
   compose(...args: string[]): Promise<string> {

@@ -153,10 +153,17 @@ describe('a volume that is full', () => {
     for (let n = 0; n < 15; n++) expect(await client.put(`full/one-${n}.txt`, `number ${n}`)).toBe(201);
     expect(await client.lost()).toEqual([]);
     expect(client.failures).toEqual([]);
-    await waitFor(async () => /device 3 .*full|full.*device 3/i.test(await status()), {
-      what: 'status to say that device 3 is full',
-      every: 500,
-    });
+    let said = '';
+    const full = async () => {
+      said = await status();
+      return /device 3 .*full/.test(said);
+    };
+    await waitFor(full, { what: 'status to say that device 3 is full', timeout: 90_000, every: 500 }).catch(
+      (error: Error) => {
+        throw new Error(`${error.message}; it says ${said}`);
+      },
+    );
+  });
   });
 
   it('and all of them: uploads are refused as long as there is no room, deletes are not', async () => {

@@ -14,6 +14,7 @@ use Cistern\Stream\FileMethods;
 use Cistern\Stream\FileStat;
 use Cistern\Stream\Handle;
 use Cistern\Stream\Handles;
+use Cistern\Stream\WriteHandle;
 
 /**
  * PHP's stream wrapper interface over a Client: what fopen(), rename(), is_dir() and all the others call. Who extends
@@ -106,8 +107,9 @@ abstract class AbstractStreamWrapper
         // PHP warns by itself where it wants to.
         $this->answer('url_stat', $path, false, function () use ($path, &$stat): void {
             [$client, $key] = $this->locate($path);
-            $entry = $client->stat($key);
-            $stat = $entry === null ? false : FileStat::of($entry);
+            $unsaved = WriteHandle::unsaved($client, $key);
+            $entry = $unsaved === null ? $client->stat($key) : null;
+            $stat = $unsaved?->stat() ?? ($entry === null ? false : FileStat::of($entry));
         });
 
         return $stat;

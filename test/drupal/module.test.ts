@@ -3,6 +3,7 @@
 import { afterAll, beforeAll } from 'vitest';
 import { lacksWebServers } from '../support/web-head.ts';
 import { contract } from './contract.ts';
+import { contributed } from './contributed.ts';
 import { extras } from './extras.ts';
 import { onDrupal } from './on-drupal.ts';
 import { operators } from './operators.ts';
@@ -30,4 +31,5 @@ await onDrupal(lacksWebServers(), (code) => {
   extras(() => rig);
   subDirectory(() => rig);
   outage(() => rig);
+  contributed(() => rig);
 });

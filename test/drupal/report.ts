@@ -9,7 +9,12 @@ import { findProgram } from '../support/daemon.ts';
 import { type CodeBase, findCodeBase } from './code-base.ts';
 
 /** Groups of tests that are skipped where the code base lacks what they are about. */
-const EXTRAS = ['with Drush', 'a site that moves by Drush', 'with the ImageMagick toolkit'];
+const EXTRAS = [
+  'with Drush',
+  'a site that moves by Drush',
+  'with the ImageMagick toolkit',
+  'contributed modules',
+];
 const IMAGEMAGICK = 'web/modules/contrib/imagemagick/imagemagick.info.yml';
 const PAGE = new URL('../../docs/drupal-tests.md', import.meta.url);
 

@@ -213,7 +213,8 @@ class FileSystem extends CoreFileSystem {
     if (!$this->isRemote($directory)) {
       return parent::prepareDirectory($directory, $options);
     }
-    return $this->store->strictly(fn() => $this->prepareRemoteDirectory($directory, $options));
+    // Some callers pass TRUE, as core lets them.
+    return $this->store->strictly(fn() => $this->prepareRemoteDirectory($directory, (int) $options));
   }
 
   /**

@@ -168,11 +168,10 @@ abstract class RemoteStream extends ReadThroughStream implements StreamWrapperIn
    * {@inheritdoc}
    *
    * @return resource|false
-   *   For stream_select(), something that is always ready, as the bytes are;
-   *   there is no file descriptor of them.
+   *   For stream_select(), something that is always ready, as the bytes are.
    */
   public function stream_cast($cast_as) {
-    return $cast_as === STREAM_CAST_FOR_SELECT ? $this->ready ??= tmpfile() : FALSE;
+    return $cast_as === STREAM_CAST_FOR_SELECT ? $this->ready ??= tmpfile() : parent::stream_cast($cast_as);
   }
 
   /**

@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Cistern\Stream;
 
 use Cistern\Exception\CisternException;
+use Cistern\Spool;
 
 /**
  * The methods of AbstractStreamWrapper that PHP calls for a file that is open.
@@ -14,6 +15,8 @@ use Cistern\Exception\CisternException;
 trait FileMethods
 {
     private ?Handle $handle = null;
+    /** Whether the open file is only read. */
+    private bool $reads = false;
 
     /**
      * fopen() and all that opens files.
@@ -32,6 +35,7 @@ trait FileMethods
         return $this->answer('stream_open', $path, $report, function () use ($mode): void {
             [$client, $key] = $this->locate($this->uri);
             $this->handle = $this->open($client, $key, $mode);
+            $this->reads = str_starts_with($mode, 'r') && !str_contains($mode, '+');
         });
     }
 
@@ -108,7 +112,8 @@ trait FileMethods
         if ($handle === null) {
             return;
         }
-        if (Shutdown::isAbandoned()) {
+        // At the very end of a script no class can be loaded any more, and who only reads has none to load.
+        if (!$this->reads && Shutdown::isAbandoned()) {
             $handle->abandon($this->uri);
 
             return;
@@ -136,7 +141,8 @@ trait FileMethods
     }
 
     /**
-     * Nothing below is a file descriptor.
+     * Nothing below is a file descriptor. Who wants one to read from (gzopen(), proc_open()) gets that of a copy on the
+     * local disk; to write by one would go past the store.
      *
      * @param int $cast_as
      *
@@ -144,7 +150,20 @@ trait FileMethods
      */
     public function stream_cast($cast_as)
     {
-        return false;
+        if ($cast_as !== \STREAM_CAST_AS_STREAM || $this->handle === null || !$this->reads) {
+            return false;
+        }
+        [$client] = $this->locate($this->uri);
+        $copy = new Spool(-1, $client->options->spoolDirectory);
+        do {
+            $bytes = (string) $this->handle->read(65536);
+            $copy->write($bytes);
+        } while ($bytes !== '');
+        $stat = $this->handle->stat();
+        $this->handle->close();
+        $this->handle = new SpoolHandle($copy, $stat);
+
+        return $copy->contents();
     }
 
     /**

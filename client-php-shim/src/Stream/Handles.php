@@ -28,6 +28,10 @@ final class Handles
         $kind = $mode[0] ?? '';
         $both = str_contains($mode, '+');
         if ($kind === 'r' && !$both) {
+            $unsaved = WriteHandle::unsaved($client, $key);
+            if ($unsaved !== null) {
+                return new SpoolHandle($unsaved->copy(), $unsaved->stat());
+            }
             $known = $client->known($key);
             $stream = $client->open($key);
 

@@ -35,6 +35,8 @@ final class WriteHandle implements Handle
     private bool $truncated = false;
     /** As with local files, the end is seen by who reads there. */
     private bool $ended = false;
+    /** @var \WeakMap<Client, array<string, \WeakReference<self>>>|null files that this process is writing, by key */
+    private static ?\WeakMap $open = null;
 
     /**
      * @param Entry|null $base what was there
@@ -48,6 +50,20 @@ final class WriteHandle implements Handle
         private ?Entry $base,
     ) {
         $this->spool = new Spool($client->options->spoolMemory, $client->options->spoolDirectory);
+        self::$open ??= new \WeakMap();
+        self::$open[$client] = [$key => \WeakReference::create($this)] + (self::$open[$client] ?? []);
+    }
+
+    /**
+     * The file that this process is writing under a key, and has not stored yet: whoever asks in this process sees what
+     * was written, as of a local file. XMLWriter, for one, closes its file only when it is destroyed.
+     */
+    public static function unsaved(Client $client, string $key): ?self
+    {
+        $handle = (self::$open[$client] ?? [])[$key] ?? null;
+        $handle = $handle?->get();
+
+        return $handle?->dirty === true && $handle->whole && $handle->failure === null ? $handle : null;
     }
 
     /** Mode 'w': what was there does not matter, but for its permission bits, and that it must be no directory. */
@@ -177,8 +193,24 @@ final class WriteHandle implements Handle
         return FileStat::of($entry);
     }
 
+    /** What was written so far, to be read. */
+    public function copy(): Spool
+    {
+        $copy = new Spool($this->client->options->spoolMemory, $this->client->options->spoolDirectory);
+        $at = $this->spool->tell();
+        $this->spool->seek(0);
+        while (($bytes = $this->spool->read(65536)) !== '') {
+            $copy->write($bytes);
+        }
+        $this->spool->seek($at);
+        $copy->seek(0);
+
+        return $copy;
+    }
+
     public function close(): void
     {
+        $this->forget();
         if ($this->failure !== null) {
             throw $this->failure;
         }
@@ -193,6 +225,16 @@ final class WriteHandle implements Handle
             $what = "'$uri' was not closed when the script ended: what was written was not stored.";
             $this->client->log('error', $what);
             trigger_error($what, \E_USER_WARNING);
+        }
+    }
+
+    /** It is not being written any more. */
+    private function forget(): void
+    {
+        $open = self::$open[$this->client] ?? [];
+        if (self::$open !== null && ($open[$this->key] ?? null)?->get() === $this) {
+            unset($open[$this->key]);
+            self::$open[$this->client] = $open;
         }
     }
 

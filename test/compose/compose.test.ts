@@ -164,7 +164,6 @@ describe('a volume that is full', () => {
       },
     );
   });
-  });
 
   it('and all of them: uploads are refused as long as there is no room, deletes are not', async () => {
     await client.put('full/kept.txt', 'kept');

@@ -114,6 +114,20 @@ describe('a network that is cut', () => {
     expect(await client.lost()).toEqual([]);
   });
 
+  it('a node that stands still is gone without, and holds what it held when it goes on', async () => {
+    const id = await stack.id('node2');
+    await docker('pause', id);
+    try {
+      for (let n = 0; n < 5; n++) await client.put(`cut/still-${n}.txt`, `number ${n}`);
+      expect(await client.lost()).toEqual([]);
+      expect(client.failures).toEqual([]);
+    } finally {
+      await docker('unpause', id);
+    }
+    await stack.healthy('node2');
+    expect(await client.lost()).toEqual([]);
+  });
+
   it('a node without any network is missed, and back when it has one again', async () => {
     const [network] = Object.keys((await stack.inspect('node3')).NetworkSettings.Networks) as [string];
     const id = await stack.id('node3');

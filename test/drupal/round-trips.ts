@@ -1,7 +1,6 @@
 // How often Drupal's operations on files ask a tracker: each request is time that somebody waits for.
 import { describe, expect, it } from 'vitest';
 import type { Cluster } from '../support/cluster.ts';
-import { waitFor } from '../support/wait.ts';
 import { figure } from './figures.ts';
 import { makeImage } from './files.ts';
 import type { Head } from './head.ts';
@@ -55,10 +54,9 @@ export function roundTrips(rig: () => Rig): void {
         await answer.text();
         return { cache: answer.headers.get('x-drupal-cache'), asked: (await asked(rig().cluster)) - before };
       };
-      const before = await asked(rig().cluster);
+      // How many that were is not looked at: of an image only the beginning is read, and trackers do not count what was
+      // broken off.
       expect((await look()).cache).toBe('MISS');
-      // Of an image only the beginning is read: a tracker counts such a request when it sees its end.
-      await waitFor(async () => (await asked(rig().cluster)) > before, { what: 'requests to be counted' });
       expect(await look()).toEqual({ cache: 'HIT', asked: 0 });
     });
   });

@@ -28,7 +28,13 @@ echo json_encode(['uri' => $_SERVER['REQUEST_URI'], 'query' => $_GET, 'headers' 
 `;
 const FILES = '/sites/default/files';
 
-const cluster = useCluster({ trackers: 2, nodes: 3, devices: 1 });
+// Nodes give a tracker five seconds to answer: with a shorter one they all look down when it stands still.
+const cluster = useCluster({
+  trackers: 2,
+  nodes: 3,
+  devices: 1,
+  env: { tracker: { CISTERN_DOWN_SECONDS: '10' } },
+});
 const { put } = filesOf(cluster);
 const root = mkdtempSync(join(tmpdir(), 'cistern-web-'));
 let head: WebHead;

@@ -1,6 +1,7 @@
 // Contributed modules that many sites have, with their real code: what each does with files, on two heads. Those that the
 // code base lacks are skipped. What does not work, and why, is told in docs/moving.md.
 import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { describe, expect, it, type TestContext } from 'vitest';
@@ -81,7 +82,6 @@ export function contributed(rig: () => Rig): void {
         const [styled = ''] = await styledPaths(a(), [uri], 'thumbnail');
         const before = Buffer.from(await (await onB(styled)).arrayBuffer());
         const replacement = await makeImage(a(), 'after');
-        const { readFile } = await import('node:fs/promises');
         const bytes = await readFile(replacement);
         const administrator = new Visitor(a().url('nginx'));
         await administrator.logIn('admin');

@@ -128,7 +128,7 @@ describe('giving up a bad replica while another turns bad (7)', () => {
 
 describe('the sweep and a late commit (3)', () => {
   let late: ReturnType<TestNamespace['upload']>;
-  /** The other session has sent a commit that is not done; the sweep has found its bytes and knows no such race.fid. */
+  /** The other session has sent a commit that is not done; the sweep has found its bytes and knows no such fid. */
   async function commitUnderWay(): Promise<void> {
     late = race.ns.upload(`late-${race.key}`);
     race.fid = late.fid;

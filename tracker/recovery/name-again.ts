@@ -85,8 +85,12 @@ async function nameOne(
   const domain = await state.domain(domainName);
   const { path, name } = splitKey(validateKey(key));
   const [now] = await tx.query<{ newer: boolean; same: boolean; held: boolean }>(namedNow, [
-    ...[domain.id, path, name],
-    ...[at, size, sha256],
+    domain.id,
+    path,
+    name,
+    at,
+    size,
+    sha256,
   ]);
   if (now?.same && now.held) {
     // An upload that was tried again after its first try could not be committed has left the same bytes twice.

@@ -9,18 +9,18 @@ import { lacksRoot, needs } from '../support/needs.ts';
 import { waitFor } from '../support/wait.ts';
 import { Client } from './client.ts';
 import { COMPOSE, docker, lacksEngine, run } from './engine.ts';
+import { fullVolumes, makeSmallVolumes } from './full-volume.ts';
 import { monitoring, startMonitoring } from './monitoring.ts';
 import { Stack } from './stack.ts';
 
 const lack = lacksEngine();
-const NODES = [1, 2, 3];
 const stack = new Stack();
 let client: Client;
 
 beforeAll(async () => {
   if (lack !== undefined) return;
   Object.assign(stack.env, { CISTERN_IMAGE: `${stack.project}:1` });
-  if (lacksRoot() === undefined) for (const n of NODES) await stack.makeDisk(`device${n}`, 512);
+  if (lacksRoot() === undefined) await makeSmallVolumes(stack);
   await stack.up();
   await startMonitoring(stack);
   client = new Client(stack.url, stack.adminToken);
@@ -133,7 +133,7 @@ describe('a network that is cut', () => {
     const id = await stack.id('node3');
     await docker('network', 'disconnect', network, id);
     try {
-      await waitFor(async () => (await status()).includes('host h3 is down'), {
+      await waitFor(async () => (await stack.status()).includes('host h3 is down'), {
         what: 'h3 to be missed',
         every: 500,
       });
@@ -143,7 +143,7 @@ describe('a network that is cut', () => {
     } finally {
       await docker('network', 'connect', '--alias', 'node3', network, id);
     }
-    await waitFor(async () => (await status()).startsWith('verdict\thealthy'), {
+    await waitFor(async () => (await stack.status()).startsWith('verdict\thealthy'), {
       what: 'a healthy cluster',
       timeout: 90_000,
       every: 500,
@@ -151,51 +151,7 @@ describe('a network that is cut', () => {
   });
 });
 
-describe('a volume that is full', () => {
-  beforeEach((context) => {
-    needs(context, lacksRoot());
-    client.failures.length = 0;
-  });
-  const inVolume = async (n: number, script: string) =>
-    docker('exec', await stack.id(`node${n}`), 'sh', '-c', `cd /srv/cistern/dev${n} && ${script}`);
-  const fill = (n: number) => inVolume(n, '! dd if=/dev/zero of=filler bs=1M status=none');
-  const empty = (n: number) => inVolume(n, 'rm -f filler');
-  afterEach(() => Promise.all(NODES.map(empty)));
-
-  it('takes nothing more: uploads go to the others, and what it holds is read', async () => {
-    await fill(3);
-    for (let n = 0; n < 15; n++) expect(await client.put(`full/one-${n}.txt`, `number ${n}`)).toBe(201);
-    expect(await client.lost()).toEqual([]);
-    expect(client.failures).toEqual([]);
-    let said = '';
-    const full = async () => {
-      said = await status();
-      return /device 3 .*full/.test(said);
-    };
-    await waitFor(full, { what: 'status to say that device 3 is full', timeout: 90_000, every: 500 }).catch(
-      (error: Error) => {
-        throw new Error(`${error.message}; it says ${said}`);
-      },
-    );
-  });
-
-  it('and all of them: uploads are refused as long as there is no room, deletes are not', async () => {
-    await client.put('full/kept.txt', 'kept');
-    await client.put('full/deleted.txt', 'deleted');
-    await Promise.all(NODES.map(fill));
-    expect(await client.put('full/kept.txt', 'x'.repeat(2_000_000))).toBe(507);
-    expect(client.failures.pop()).toContain('insufficient-storage');
-    expect(await client.remove('full/deleted.txt')).toBe(204);
-    expect(await client.lost()).toEqual([]);
-    await Promise.all(NODES.map(empty));
-    await waitFor(async () => (await client.put('full/kept.txt', 'replaced')) === 200, {
-      what: 'room for uploads',
-      every: 500,
-    });
-    expect(await client.lost()).toEqual([]);
-    await stack.healthy();
-  });
-});
+fullVolumes(stack, () => client);
 
 it('takes in a node of another machine, and does without it when it is gone', async () => {
   const gateway = await stack.gatewayAddress();
@@ -231,7 +187,7 @@ it('takes in a node of another machine, and does without it when it is gone', as
   const removed = async () => (await stack.cistern('device', 'rm', '4').catch(() => 'not yet')) !== 'not yet';
   await waitFor(removed, { what: 'nothing to refer to device 4', timeout: 60_000, every: 500 });
   await stack.cistern('host', 'rm', 'h4');
-  expect(await status()).toContain('verdict\thealthy');
+  expect(await stack.status()).toContain('verdict\thealthy');
 });
 
 it('is upgraded service by service to a new image, without one failed request', async () => {
@@ -299,12 +255,4 @@ it('comes back from its backup when the volume of the database is lost', async (
 async function deviceFour(): Promise<{ observed: string; blobs: number } | undefined> {
   const lines = (await stack.cistern('device', 'list', '--json')).trim().split('\n');
   return lines.map((line) => JSON.parse(line)).find(({ id }) => id === 4);
-}
-
-async function status(): Promise<string> {
-  try {
-    return await stack.cistern('status');
-  } catch (error) {
-    return (error as Error).message;
-  }
 }

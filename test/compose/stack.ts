@@ -68,20 +68,27 @@ export class Stack {
   }
 
   compose(...args: string[]): Promise<string> {
-    const [command, ...first] = COMPOSE.split(' ') as [string, ...string[]];
-    return run(command, [...first, '--project-name', this.project, ...this.#profiles, ...args], this.env);
+    return this.#run(['--project-name', this.project, ...this.#profiles, ...args]);
   }
 
   /** Another compose file, as if on another machine: a project of its own, with this one's secrets and image. */
   composeElsewhere(file: string, env: Record<string, string>, ...args: string[]): Promise<string> {
+    return this.#run(['--file', file, '--project-name', `${this.project}elsewhere`, ...args], env);
+  }
+
+  #run(args: string[], env: Record<string, string> = {}): Promise<string> {
     const [command, ...first] = COMPOSE.split(' ') as [string, ...string[]];
-    const project = ['--file', file, '--project-name', `${this.project}elsewhere`];
-    return run(command, [...first, ...project, ...args], { ...this.env, ...env });
+    return run(command, [...first, ...args], { ...this.env, ...env });
   }
 
   /** The `cistern` command in a container of the cluster, as its administrator. */
   cistern(...args: string[]): Promise<string> {
     return this.compose('run', '--rm', '-T', '--no-deps', 'cistern', ...args);
+  }
+
+  /** What `cistern status` says, also if that is not 'healthy'. */
+  status(): Promise<string> {
+    return this.cistern('status').catch((error: Error) => error.message);
   }
 
   get adminToken(): string {

@@ -1,8 +1,10 @@
 // How the server ends: nobody whose request came through gets an error for that. And what a head gets that is no request.
 import { once } from 'node:events';
 import { type AddressInfo, connect, type Socket } from 'node:net';
+import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
-import { describe, expect, it } from 'vitest';
+import { pino } from 'pino';
+import { describe, expect, it, vi } from 'vitest';
 import { createServer, type Server, type ServerOptions } from './http.ts';
 import { createLogger } from './logging.ts';
 import { createMetrics } from './metrics.ts';
@@ -50,6 +52,32 @@ it('serves what still comes on an open connection when it closes, and then close
     expect.stringMatching(/connection: close/i),
   ]);
   await closed;
+});
+
+it('counts and logs what a client broke off, and not as if it had been answered', async () => {
+  const metrics = createMetrics('test');
+  const lines: string[] = [];
+  const log = pino({ level: 'info' }, { write: (line: string) => void lines.push(line) });
+  const server = serverWith({ metrics, log, logRequests: 'all' });
+  server.get('/endless', async (_request, reply) => {
+    const endless = new Readable({ read: () => void endless.push('x'.repeat(64 * 1024)) });
+    return reply.send(endless);
+  });
+  const socket = await connectTo(server);
+  socket.write('GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n');
+  await once(socket, 'data');
+  socket.write('GET /endless HTTP/1.1\r\nhost: test\r\n\r\n');
+  await once(socket, 'data');
+  socket.destroy();
+  const counted = async () => {
+    const { values } = await metrics.seconds.get();
+    const counts = values.filter(({ metricName }) => metricName?.endsWith('_count'));
+    return Object.fromEntries(counts.map(({ labels, value }) => [`${labels.route} ${labels.status}`, value]));
+  };
+  await vi.waitFor(async () => expect(await counted()).toEqual({ '/healthz 2xx': 1, '/endless aborted': 1 }));
+  const said = lines.map((line) => JSON.parse(line).msg).filter((msg) => msg.startsWith('request'));
+  expect(said).toEqual(['request', 'request that the client broke off']);
+  await server.close();
 });
 
 describe('a head that is no request gets its problem, and the connection ends:', () => {

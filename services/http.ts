@@ -102,25 +102,9 @@ export function createServer(options: ServerOptions) {
   server.addHook('onRequest', (request, reply, done) => {
     reply.header('x-request-id', request.id);
     if (hasBody(request.raw)) slow.watch(request.raw, reply);
+    account(request, reply, options);
     done();
   });
-  server.addHook('onResponse', (request, reply, done) => {
-    const ms = reply.elapsedTime;
-    const route = request.routeOptions.url ?? 'none';
-    metrics.seconds.observe(
-      { method: request.method, route, status: `${Math.floor(reply.statusCode / 100)}xx` },
-      ms / 1000,
-    );
-    if (worthLogging(options.logRequests, reply.statusCode, ms)) {
-      const { method, id, ip } = request;
-      request.log.info(
-        { id, method, path: pathOf(request.raw), status: reply.statusCode, ms, ip },
-        'request',
-      );
-    }
-    done();
-  });
-
   server.get('/healthz', { schema: { hide: true } }, async () => ({ status: 'alive' }));
   server.get('/readyz', { schema: { hide: true } }, async (_request, reply) => {
     const why = await options.ready();
@@ -132,6 +116,29 @@ export function createServer(options: ServerOptions) {
     return metrics.registry.metrics();
   });
   return server;
+}
+
+/**
+ * Counts and logs a request when its answer has ended, also if the client broke it off: of that, Fastify's own hook
+ * onResponse says nothing.
+ */
+function account(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { metrics, logRequests }: ServerOptions,
+): void {
+  const began = performance.now();
+  reply.raw.once('close', () => {
+    const ms = performance.now() - began;
+    const { method, id, ip } = request;
+    const complete = reply.raw.writableFinished;
+    const status = complete ? `${Math.floor(reply.statusCode / 100)}xx` : 'aborted';
+    metrics.seconds.observe({ method, route: request.routeOptions.url ?? 'none', status }, ms / 1000);
+    if (!worthLogging(logRequests, complete ? reply.statusCode : 0, ms)) return;
+    const what = { id, method, path: pathOf(request.raw), status: reply.statusCode, ms, ip };
+    if (complete) request.log.info(what, 'request');
+    else request.log.info(what, 'request that the client broke off');
+  });
 }
 
 function measureCertificate({ registry }: HttpMetrics, tls: Tls | undefined): void {

@@ -2,18 +2,21 @@
 import { configDefaults, defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
-/** What takes a minute or more, the longest first: begun late, one of them would run when all others are done. */
+/** What takes longer than most, the longest first: begun late, one of them would run when all others are done. */
 const LONG = [
-  'bench/main',
   'test/crash/crash',
   'test/life-cycle',
+  'bench/main',
   'test/php',
+  'test/rebalance',
+  'test/power/power',
+  'tracker/database/failover',
   'test/cli',
   'test/failover',
+  'test/php-web-heads',
+  'test/restore',
+  'test/rotation',
   'test/outage',
-  'test/crash/recovery',
-  'test/power/power',
-  'test/chaos',
 ];
 
 class LongestFirst extends BaseSequencer {
@@ -34,8 +37,8 @@ export default defineConfig({
     globalSetup: ['test/support/global-setup.ts'],
     testTimeout: 90_000,
     hookTimeout: 120_000,
-    // Two cores are the smallest machine we promise, and each worker may hold a whole cluster. A third one was tried: files
-    // took nearly half as long again, so it gained little.
+    // Two cores are the smallest machine we promise, and each worker may hold a whole cluster. CI has the container tests
+    // beside them.
     maxWorkers: 2,
     pool: 'forks',
     sequence: { sequencer: LongestFirst },

@@ -217,7 +217,10 @@ describe('no primary answers', () => {
     const writing = put('unsure', 'new');
     await waitFor(
       async () => {
-        const found = await holder.query("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'");
+        // Work in the background may wait beside it.
+        const found = await holder.query(
+          "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'WITH entered%'",
+        );
         return found.rowCount === 1;
       },
       { what: 'the commit' },

@@ -51,6 +51,20 @@ final class Spool
         }
     }
 
+    /**
+     * Writes all that something gives.
+     *
+     * @param \Closure(int): (string|false) $read gives at most so many bytes at a time, '' at its end
+     *
+     * @throws CisternException as write()
+     */
+    public function drain(\Closure $read): void
+    {
+        while (($bytes = (string) $read(65536)) !== '') {
+            $this->write($bytes);
+        }
+    }
+
     public function read(int $length): string
     {
         return $length < 1 ? '' : (string) fread($this->stream, $length);

@@ -1,4 +1,4 @@
-// A client of the gateway that writes and reads without a pause, and remembers every request that failed.
+// A client of the gateway that writes and reads all the time, and remembers every request that failed.
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -70,6 +70,8 @@ export class Client {
 
   async #work(name: string): Promise<void> {
     for (let n = 0; !this.#stopped; n++) {
+      // Others want the machine too.
+      await sleep(10);
       const key = `load/${name}-${randomUUID()}.txt`;
       const content = `${name} ${n} `.repeat(1 + (n % 2_000));
       await this.put(key, content);

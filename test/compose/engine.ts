@@ -19,10 +19,16 @@ export function lacksEngine(): string | undefined {
 }
 
 /** Runs a command to its end and answers with its standard output. @throws with all that it printed */
-export async function run(command: string, args: string[], env: NodeJS.ProcessEnv = {}): Promise<string> {
+export async function run(
+  command: string,
+  args: string[],
+  env: NodeJS.ProcessEnv = {},
+  cwd = process.cwd(),
+): Promise<string> {
   try {
     const { stdout } = await execute(command, args, {
       env: { ...process.env, ...BUILDER, ...env },
+      cwd,
       maxBuffer: 64 * 1024 * 1024,
     });
     return stdout;

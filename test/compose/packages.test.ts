@@ -1,18 +1,25 @@
-// The npm package on a clean root: a container with Node and npm, and nothing of this repository.
-import { mkdtempSync, rmSync } from 'node:fs';
+// The packages on clean roots: containers with Node and npm, or PHP and Composer, and nothing of this repository.
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeEach, expect, it } from 'vitest';
+import { afterAll, beforeEach, expect, it, onTestFinished } from 'vitest';
 import { needs } from '../support/needs.ts';
+import { Up } from '../support/up.ts';
 import { docker, lacksEngine, run } from './engine.ts';
 
 const packages = mkdtempSync(join(tmpdir(), 'cistern-packages-'));
 afterAll(() => rmSync(packages, { recursive: true, force: true }));
 beforeEach((context) => needs(context, lacksEngine()));
 
+/** The host's network: where packages come through a mirror, the host can reach it. */
+const inContainer = (image: string, script: string, ...options: string[]) =>
+  docker(
+    ...['run', '--rm', '--network', 'host', '--volume', `${packages}:/packages:ro`, ...options],
+    ...[image, 'bash', '-euo', 'pipefail', '-c', script],
+  );
+
 /** As an administrator installs it, and an ordinary user uses it first. */
 const FIRST_COMMANDS = `
-set -euo pipefail
 npm install --global --no-fund --no-audit /packages/cistern-*.tgz >/dev/null
 install -d --owner=node /srv/first
 runuser -u node -- bash -euo pipefail -c '
@@ -28,11 +35,61 @@ runuser -u node -- bash -euo pipefail -c '
   wait $!
 '`;
 
-it('installs, and does what its first commands say', async () => {
-  await run('npm', ['pack', '--pack-destination', packages]);
-  // The host's network: where packages come through a mirror, the host can reach it.
-  const container = ['run', '--rm', '--network', 'host', '--volume', `${packages}:/packages:ro`];
-  const printed = await docker(...container, 'node:24-bookworm-slim', 'bash', '-c', FIRST_COMMANDS);
+it('installs from npm pack, and does what its first commands say', async () => {
+  // Packed in a copy, since packing compiles: other tests pack at the same time.
+  const copy = join(packages, 'copy');
+  mkdirSync(copy);
+  await run('bash', ['-c', `git ls-files -z | xargs -0 cp --parents --target-directory ${copy}`]);
+  symlinkSync(join(process.cwd(), 'node_modules'), join(copy, 'node_modules'));
+  await run('npm', ['pack', '--pack-destination', packages], {}, copy);
+  const printed = await inContainer('node:24-bookworm-slim', FIRST_COMMANDS);
   expect(printed).toContain('hello from a clean root');
   expect(printed).toContain('verdict\thealthy');
 });
+
+/** Drupal itself is not installed: test/drupal is on the real one. */
+const COMPOSER_JSON = {
+  repositories: [{ 'packagist.org': false }],
+  provide: { 'drupal/core': '11.0.0' },
+};
+
+it('installs from composer archive, and does what the first lines of docs/php.md say', async () => {
+  const source = join(packages, 'source');
+  // A copy keeps what developers have there (vendor/) out of the way.
+  const filter = (path: string) => !/client-php-shim\/(vendor|\.cache)$/.test(path);
+  cpSync('client-php-shim', source, { recursive: true, filter });
+  for (const folder of [source, join(source, 'drupal/cistern')])
+    await run('composer', ['archive', '--format=zip', `--dir=${packages}/archives`], {}, folder);
+  mkdirSync(join(packages, 'site'));
+  writeFileSync(join(packages, 'site/composer.json'), JSON.stringify(COMPOSER_JSON));
+  const up = new Up(join(packages, 'state'), '--port', '0', '--json');
+  onTestFinished(async () => void (await up.exit('SIGINT')));
+  const { tracker, token } = await up.ready();
+  const [, lines = ''] = /```php\n(.*?)```/s.exec(readFileSync('docs/php.md', 'utf8')) ?? [];
+  expect(lines).toContain('http://127.0.0.1:7500');
+  const code = lines.replace('http://127.0.0.1:7500', tracker).replace("token: '…'", `token: '${token}'`);
+  const script = `<?php require 'vendor/autoload.php';\n${code}\necho file_get_contents('cistern://a/b.txt');`;
+  writeFileSync(join(packages, 'site/first.php'), script);
+  const image = await imageWithComposer();
+  const printed = await inContainer(
+    image,
+    `cp -r /packages/site /srv/site && cd /srv/site
+    composer config repositories.cistern artifact /packages/archives
+    composer --no-interaction require cistern/cistern drupal/cistern
+    php first.php`,
+    '--env',
+    'COMPOSER_ALLOW_SUPERUSER=1',
+  );
+  expect(printed).toBe('hello');
+});
+
+/** PHP with Composer, as Debian has them. Docker keeps what it has built. */
+async function imageWithComposer(): Promise<string> {
+  const install = 'apt-get install --yes --no-install-recommends composer php-cli php-curl php-zip unzip';
+  const dockerfile = `FROM debian:bookworm-slim\nRUN apt-get update && ${install}\n`;
+  const context = join(packages, 'image');
+  mkdirSync(context);
+  writeFileSync(join(context, 'Dockerfile'), dockerfile);
+  await docker('build', '--quiet', '--network', 'host', '--tag', 'cistern-test-composer', context);
+  return 'cistern-test-composer';
+}

@@ -124,7 +124,8 @@ export class Stack {
       await waitFor(async () => (await this.inspect(service)).State.Health?.Status === 'healthy', {
         what: `${service} to be healthy`,
         timeout: 300_000,
-        every: 250,
+        // Each look is two processes.
+        every: 1_000,
       });
     }
   }

@@ -17,11 +17,6 @@ class CisternStream extends RemoteStream {
   use StringTranslationTrait;
 
   /**
-   * Where its files are served, below the site's base path.
-   */
-  public const PATH = 'cistern/files';
-
-  /**
    * {@inheritdoc}
    */
   public function getName() {
@@ -39,14 +34,14 @@ class CisternStream extends RemoteStream {
    * {@inheritdoc}
    */
   public function getDirectoryPath() {
-    return self::PATH;
+    return FileMiddleware::OWN_PATH;
   }
 
   /**
    * {@inheritdoc}
    */
   public function getExternalUrl() {
-    return $GLOBALS['base_url'] . '/' . self::PATH . '/' . UrlHelper::encodePath($this->target());
+    return $GLOBALS['base_url'] . '/' . FileMiddleware::OWN_PATH . '/' . UrlHelper::encodePath($this->target());
   }
 
 }

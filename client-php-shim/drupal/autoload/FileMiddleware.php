@@ -7,6 +7,7 @@ namespace Cistern\Drupal;
 use Cistern\Exception\CisternException;
 use Cistern\Exception\Unavailable;
 use Drupal\Core\StreamWrapper\PublicStream as CorePublicStream;
+use Symfony\Component\DependencyInjection\ContainerInterface;
 use Symfony\Component\HttpFoundation\BinaryFileResponse;
 use Symfony\Component\HttpFoundation\Request;
 use Symfony\Component\HttpFoundation\Response;
@@ -22,6 +23,11 @@ use Symfony\Component\HttpKernel\HttpKernelInterface;
  * outage is 503, never 404.
  */
 final class FileMiddleware implements HttpKernelInterface {
+
+  /**
+   * Where files of the scheme cistern:// are, below the site's base path.
+   */
+  public const OWN_PATH = 'cistern/files';
 
   /**
    * Seconds that clients are told to wait in an outage.
@@ -47,13 +53,12 @@ final class FileMiddleware implements HttpKernelInterface {
   private const PRIVATE_PATH = '/system/files/';
 
   /**
-   * Makes the answers.
+   * Takes the container: most requests are for pages and need no store.
+   *
+   * Loading the client would be the larger part of what a hit of the page cache
+   * costs beyond a local disk.
    */
-  private readonly FileResponder $responder;
-
-  public function __construct(private readonly HttpKernelInterface $next, private readonly Store $store) {
-    $this->responder = new FileResponder($store);
-  }
+  public function __construct(private readonly HttpKernelInterface $next, private readonly ContainerInterface $container) {}
 
   /**
    * {@inheritdoc}
@@ -62,17 +67,22 @@ final class FileMiddleware implements HttpKernelInterface {
     if ($type !== self::MAIN_REQUEST) {
       return $this->next->handle($request, $type, $catch);
     }
-    $this->store->beginRequest();
+    // A process that has a store may have served other requests before.
+    if (class_exists(Store::class, FALSE)) {
+      $this->store()->beginRequest();
+    }
     $path = rawurldecode($request->getPathInfo());
     $public = $this->publicKey($path);
     $private = strstr($path, self::PRIVATE_PATH);
     if ($public === NULL && $private === FALSE) {
       $response = $this->next->handle($request, $type, $catch);
-      $this->store->heads->end();
+      if (class_exists(Store::class, FALSE)) {
+        $this->store()->heads->end();
+      }
       return $response;
     }
     $key = $public ?? 'private/' . substr((string) $private, strlen(self::PRIVATE_PATH));
-    return $this->store->strictly(fn(): Response => $this->handleFile($request, $key, $public !== NULL, $catch));
+    return $this->store()->strictly(fn(): Response => $this->handleFile($request, $key, $public !== NULL, $catch));
   }
 
   /**
@@ -96,7 +106,7 @@ final class FileMiddleware implements HttpKernelInterface {
     }
     $derivative = preg_match('~^[^/]+/styles/~', $key) === 1;
     if ($derivative) {
-      $this->store->recent->begin($key, $public);
+      $this->store()->recent->begin($key, $public);
     }
     // Drupal changes the request on its way; a second attempt needs it as it
     // was.
@@ -105,11 +115,11 @@ final class FileMiddleware implements HttpKernelInterface {
     if ($derivative && $this->isBeingMade($response)) {
       $response = $this->waitForDerivative($response, $pristine, $key, $public, $catch);
     }
-    $outage = $this->store->outage();
+    $outage = $this->store()->outage();
     if ($outage !== NULL && in_array($response->getStatusCode(), [404, 500], TRUE)) {
       return $this->unavailable($outage);
     }
-    return $response instanceof BinaryFileResponse ? $this->responder->finish($response) : $response;
+    return $response instanceof BinaryFileResponse ? $this->responder()->finish($response) : $response;
   }
 
   /**
@@ -117,7 +127,7 @@ final class FileMiddleware implements HttpKernelInterface {
    */
   private function serve(Request $request, string $key): ?Response {
     try {
-      return $this->responder->respond($request, $key);
+      return $this->responder()->respond($request, $key);
     }
     catch (CisternException $e) {
       return $this->unavailable($e);
@@ -128,14 +138,14 @@ final class FileMiddleware implements HttpKernelInterface {
    * Waits, for a time, until another request has made an image derivative.
    */
   private function waitForDerivative(Response $response, Request $request, string $key, bool $public, bool $catch): Response {
-    $end = microtime(TRUE) + $this->store->options->derivativeWait();
+    $end = microtime(TRUE) + $this->store()->options->derivativeWait();
     $pause = 0.05;
     $try = microtime(TRUE) + self::TRY_AGAIN;
     while ($this->isBeingMade($response) && microtime(TRUE) < $end) {
       usleep((int) ($pause * 1e6));
       $pause = min($pause * 1.5, 0.5);
       try {
-        $made = $this->responder->exists($key);
+        $made = $this->responder()->exists($key);
       }
       catch (CisternException $e) {
         return $this->unavailable($e);
@@ -157,15 +167,15 @@ final class FileMiddleware implements HttpKernelInterface {
    * Whether core says that another request is making the derivative.
    */
   private function isBeingMade(Response $response): bool {
-    return $response->getStatusCode() === 503 && $this->store->outage() === NULL;
+    return $response->getStatusCode() === 503 && $this->store()->outage() === NULL;
   }
 
   /**
    * The key of a public file's path, NULL for all other paths.
    */
   private function publicKey(string $path): ?string {
-    $bases = ['cistern' => CisternStream::PATH];
-    if ($this->store->options->isMoved('public')) {
+    $bases = ['cistern' => self::OWN_PATH];
+    if ($this->container->get('cistern.options')->isMoved('public')) {
       $bases['public'] = CorePublicStream::basePath();
     }
     foreach ($bases as $scheme => $base) {
@@ -182,7 +192,7 @@ final class FileMiddleware implements HttpKernelInterface {
    */
   private function unavailable(CisternException $e): Response {
     if ($e instanceof Unavailable) {
-      $this->store->noticeOutage($e);
+      $this->store()->noticeOutage($e);
     }
     Store::log('error', 'A file cannot be served: {why}', ['why' => $e->getMessage()]);
     return new Response("The file cannot be fetched at the moment. Try again in a few seconds.\n", 503, [
@@ -191,6 +201,20 @@ final class FileMiddleware implements HttpKernelInterface {
       'Cache-Control' => 'no-store',
       'X-Content-Type-Options' => 'nosniff',
     ]);
+  }
+
+  /**
+   * The site's files.
+   */
+  private function store(): Store {
+    return $this->container->get('cistern.store');
+  }
+
+  /**
+   * Makes the answers.
+   */
+  private function responder(): FileResponder {
+    return new FileResponder($this->store());
   }
 
 }

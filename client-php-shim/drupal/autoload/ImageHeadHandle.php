@@ -124,7 +124,9 @@ final class ImageHeadHandle implements Handle {
    * {@inheritdoc}
    */
   public function close(): void {
-    $this->stream?->close();
+    if ($this->stream !== NULL) {
+      $this->stream->close();
+    }
   }
 
   /**

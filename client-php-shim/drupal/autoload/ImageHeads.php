@@ -106,7 +106,8 @@ final class ImageHeads {
       return;
     }
     $options = $client->options;
-    $this->page = 'cistern.images:' . hash('sha256', serialize([$options->domain, $options->prefix, $request->getPathInfo(), $key]));
+    $what = [$options->domain, $options->prefix, $request->getPathInfo(), $key];
+    $this->page = 'cistern.images:' . hash('sha256', serialize($what));
     $kept = $cache->get($this->page);
     $this->heads = is_object($kept) && is_array($kept->data) ? $kept->data : [];
     if (count($this->heads) > 1) {

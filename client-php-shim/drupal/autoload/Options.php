@@ -141,9 +141,11 @@ final class Options {
       $client[$argument] = $values[$name];
     }
     try {
-      // The scheme cistern:// is in the store on either side.
+      // The scheme cistern:// is in the store on either side. Neither of these
+      // loads a class before it is called: hits of the page cache are fast.
       $guard = fn(string $key) => str_starts_with($key, 'cistern/') ?: WriteGuard::enter('store', $values['writes'], $key);
-      return new self(new ClientOptions(...$client, log: Store::log(...), beforeWrite: isset($values['side']) ? $guard : NULL), $values + self::OWN, $client);
+      $log = static fn(string $level, string $message, array $context) => Store::log($level, $message, $context);
+      return new self(new ClientOptions(...$client, log: $log, beforeWrite: isset($values['side']) ? $guard : NULL), $values + self::OWN, $client);
     }
     catch (\TypeError $e) {
       throw new \InvalidArgumentException("A setting of Cistern in settings.php has a value of the wrong type: {$e->getMessage()}", 0, $e);

@@ -18,7 +18,7 @@ use Symfony\Component\Routing\Route;
  */
 final class OwnSchemePaths implements EventSubscriberInterface, InboundPathProcessorInterface {
 
-  private const STYLES = '/' . CisternStream::PATH . '/styles/';
+  private const STYLES = '/' . FileMiddleware::OWN_PATH . '/styles/';
 
   /**
    * {@inheritdoc}

@@ -44,11 +44,6 @@ abstract class RemoteStream extends ReadThroughStream implements StreamWrapperIn
   protected string $uri = '';
 
   /**
-   * Whether the file that is being opened is written to.
-   */
-  private bool $writes = FALSE;
-
-  /**
    * What stream_select() looks at.
    *
    * @var resource|false|null
@@ -142,11 +137,10 @@ abstract class RemoteStream extends ReadThroughStream implements StreamWrapperIn
    * {@inheritdoc}
    */
   public function stream_open($path, $mode, $options, &$opened_path): bool {
-    $this->writes = strpbrk($mode, 'waxc+') !== FALSE;
     if (!parent::stream_open($path, $mode, $options, $opened_path)) {
       return FALSE;
     }
-    $this->writes ? $this->store()->noticeWrite() : $this->store()->noticeOpened($path, $this->stream_stat());
+    $this->reads ? $this->store()->noticeOpened($path, $this->stream_stat()) : $this->store()->noticeWrite();
     return TRUE;
   }
 
@@ -232,7 +226,7 @@ abstract class RemoteStream extends ReadThroughStream implements StreamWrapperIn
       throw $failure;
     }
     $this->store()->noticeOutage($failure);
-    $reads = in_array($operation, ['url_stat', 'dir_opendir'], TRUE) || ($operation === 'stream_open' && !$this->writes);
+    $reads = in_array($operation, ['url_stat', 'dir_opendir'], TRUE) || ($operation === 'stream_open' && $this->reads);
     if (!$reads) {
       throw $failure;
     }
@@ -243,7 +237,7 @@ abstract class RemoteStream extends ReadThroughStream implements StreamWrapperIn
    * {@inheritdoc}
    */
   protected function openStored(Client $client, string $key, string $mode): Handle {
-    if ($this->writes) {
+    if (!$this->reads) {
       return parent::openStored($client, $key, $mode);
     }
     $recent = $this->store()->recent;

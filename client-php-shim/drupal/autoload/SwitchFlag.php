@@ -36,7 +36,7 @@ final class SwitchFlag {
   public const COPY = 'switch.copy';
 
   /**
-   * What it is where nobody has set it: the line in settings.php changes nothing.
+   * What it is where nobody has set it: settings.php alone changes nothing.
    */
   private const DEFAULT = ['side' => 'local', 'writes' => 'yes', 'until' => 0, 'id' => ''];
 

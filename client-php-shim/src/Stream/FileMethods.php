@@ -15,8 +15,8 @@ use Cistern\Spool;
 trait FileMethods
 {
     private ?Handle $handle = null;
-    /** Whether the open file is only read. */
-    private bool $reads = false;
+    /** Whether the file that is open, or is being opened, is only read. */
+    protected bool $reads = false;
 
     /**
      * fopen() and all that opens files.
@@ -33,9 +33,9 @@ trait FileMethods
         $report = ($options & \STREAM_REPORT_ERRORS) !== 0;
 
         return $this->answer('stream_open', $path, $report, function () use ($mode): void {
+            $this->reads = str_starts_with($mode, 'r') && !str_contains($mode, '+');
             [$client, $key] = $this->locate($this->uri);
             $this->handle = $this->open($client, $key, $mode);
-            $this->reads = str_starts_with($mode, 'r') && !str_contains($mode, '+');
         });
     }
 
@@ -155,10 +155,7 @@ trait FileMethods
         }
         [$client] = $this->locate($this->uri);
         $copy = new Spool(-1, $client->options->spoolDirectory);
-        do {
-            $bytes = (string) $this->handle->read(65536);
-            $copy->write($bytes);
-        } while ($bytes !== '');
+        $copy->drain($this->handle->read(...));
         $stat = $this->handle->stat();
         $this->handle->close();
         $this->handle = new SpoolHandle($copy, $stat);

@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Cistern\Stream;
 
 use Cistern\ReadStream;
+use Cistern\Spool;
 
 /**
  * Seeks as PHP's streams make them.
@@ -22,6 +23,13 @@ final class Positions
         $stream->seek($target);
 
         return true;
+    }
+
+    public static function seekIn(Spool $spool, int $offset, int $whence): bool
+    {
+        $target = self::target($offset, $whence, $spool->tell(), $spool->size());
+
+        return $target !== null && $spool->seek($target);
     }
 
     /** Where a seek leads; null if nowhere. */

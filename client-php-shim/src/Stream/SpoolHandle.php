@@ -48,9 +48,8 @@ final class SpoolHandle implements Handle
     public function seek(int $offset, int $whence): bool
     {
         $this->ended = false;
-        $target = Positions::target($offset, $whence, $this->spool->tell(), $this->spool->size());
 
-        return $target !== null && $this->spool->seek($target);
+        return Positions::seekIn($this->spool, $offset, $whence);
     }
 
     public function truncate(int $size): bool

@@ -169,9 +169,8 @@ final class WriteHandle implements Handle
             // All that can be done here is to append, wherever one seeks before.
             return true;
         }
-        $target = Positions::target($offset, $whence, $this->spool->tell(), $this->spool->size());
 
-        return $target !== null && $this->spool->seek($target);
+        return Positions::seekIn($this->spool, $offset, $whence);
     }
 
     public function truncate(int $size): bool
@@ -199,9 +198,7 @@ final class WriteHandle implements Handle
         $copy = new Spool($this->client->options->spoolMemory, $this->client->options->spoolDirectory);
         $at = $this->spool->tell();
         $this->spool->seek(0);
-        while (($bytes = $this->spool->read(65536)) !== '') {
-            $copy->write($bytes);
-        }
+        $copy->drain($this->spool->read(...));
         $this->spool->seek($at);
         $copy->seek(0);
 
@@ -269,9 +266,7 @@ final class WriteHandle implements Handle
         if ($entry?->etag !== $etag) {
             throw new Conflict("'$key' is being replaced just now.", 'precondition-failed', 412);
         }
-        for ($bytes = $stream->read(65536); $bytes !== ''; $bytes = $stream->read(65536)) {
-            $spool->write($bytes);
-        }
+        $spool->drain($stream->read(...));
         $stream->close();
 
         return $entry;
@@ -322,9 +317,7 @@ final class WriteHandle implements Handle
             $this->base = null;
         }
         $this->spool->seek($this->appendedAt);
-        while (($bytes = $this->spool->read(65536)) !== '') {
-            $whole->write($bytes);
-        }
+        $whole->drain($this->spool->read(...));
 
         return $whole;
     }

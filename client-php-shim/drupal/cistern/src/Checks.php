@@ -206,9 +206,10 @@ class Checks {
     if ($bad !== []) {
       return [$this->check('old', $title, Check::ERROR, $this->t('Not there, or not readable and writable, on this web head: @paths. Are they mounted?', ['@paths' => $this->pairs($bad)]))];
     }
-    return [$this->check('old', $title, Check::OK, $this->store->options->isLocal()
+    $where = $this->store->options->isLocal()
       ? $this->t('The site works in @paths (drush cistern:switch).', ['@paths' => $this->pairs($paths)])
-      : $this->t('The site works in the store; what it lacks is read in @paths.', ['@paths' => $this->pairs($paths)]))];
+      : $this->t('The site works in the store; what it lacks is read in @paths.', ['@paths' => $this->pairs($paths)]);
+    return [$this->check('old', $title, Check::OK, $where)];
   }
 
   /**

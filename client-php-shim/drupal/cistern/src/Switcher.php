@@ -102,7 +102,8 @@ class Switcher {
       }
       catch (\Throwable $e) {
         // On whichever side it stands: both are alike, or nothing was changed.
-        SwitchFlag::replace($this->database, $this->flag, ['writes' => $this->flag['side'] === $before['side'] ? $before['writes'] : 'yes', 'until' => 0] + $this->flag);
+        $writes = $this->flag['side'] === $before['side'] ? $before['writes'] : 'yes';
+        SwitchFlag::replace($this->database, $this->flag, ['writes' => $writes, 'until' => 0] + $this->flag);
         throw $e;
       }
       if ($side === 'local') {

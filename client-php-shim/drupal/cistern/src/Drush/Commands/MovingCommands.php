@@ -23,6 +23,18 @@ final class MovingCommands extends DrushCommands {
 
   use AutowireTrait;
 
+  /**
+   * Options of both ways, and their defaults.
+   */
+  private const PASS = [
+    'dry-run' => FALSE,
+    'scheme' => '',
+    'limit' => 0,
+    'time' => 0,
+    'rate' => 0,
+    'parallel' => 8,
+  ];
+
   public function __construct(
     private readonly Mover $mover,
     private readonly Switcher $switcher,
@@ -43,7 +55,7 @@ final class MovingCommands extends DrushCommands {
   #[CLI\Option(name: 'parallel', description: 'Files at the same time.')]
   #[CLI\Option(name: 'skipped', description: 'List each name that is never published, with the reason; else one for each reason.')]
   #[CLI\Usage(name: 'until drush cistern:copy-local; do :; done', description: "Repeat until '0 left': only then it exits with 0.")]
-  public function copyLocal(array $options = ['dry-run' => FALSE, 'scheme' => '', 'limit' => 0, 'time' => 0, 'rate' => 0, 'parallel' => 8, 'skipped' => FALSE]): int {
+  public function copyLocal(array $options = self::PASS + ['skipped' => FALSE]): int {
     return $this->pass(fn(\Closure $progress): array => $this->mover->copyIn($this->limits($options), (bool) $options['dry-run'], array_filter([$options['scheme']]), $progress), $options);
   }
 
@@ -58,7 +70,7 @@ final class MovingCommands extends DrushCommands {
   #[CLI\Option(name: 'rate', description: 'Copy at most so many MiB a second.')]
   #[CLI\Option(name: 'parallel', description: 'Files at the same time.')]
   #[CLI\Usage(name: 'drush cistern:pull', description: "Repeat until '0 left', then switch.")]
-  public function pull(array $options = ['dry-run' => FALSE, 'scheme' => '', 'limit' => 0, 'time' => 0, 'rate' => 0, 'parallel' => 8]): int {
+  public function pull(array $options = self::PASS): int {
     return $this->pass(fn(\Closure $progress): array => $this->mover->copyOut($this->limits($options), (bool) $options['dry-run'], array_filter([$options['scheme']]), $progress), $options);
   }
 

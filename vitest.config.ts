@@ -1,4 +1,5 @@
 // How the tests run: unit tests stand beside the code, what needs several parts is in test/.
+import { availableParallelism } from 'node:os';
 import { configDefaults, defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
@@ -37,9 +38,9 @@ export default defineConfig({
     globalSetup: ['test/support/global-setup.ts'],
     testTimeout: 90_000,
     hookTimeout: 120_000,
-    // Two cores are the smallest machine we promise, and each worker may hold a whole cluster. CI has the container tests
-    // beside them.
-    maxWorkers: 2,
+    // Each may hold a whole cluster. The longest tests wait for one more than they compute, so one more than there are
+    // cores finds time on them.
+    maxWorkers: Math.min(availableParallelism() + 1, 8),
     pool: 'forks',
     sequence: { sequencer: LongestFirst },
   },

@@ -80,10 +80,13 @@ export class Client {
     }
   }
 
-  /** Reads again all that was acknowledged. */
-  async lost(): Promise<string[]> {
-    const lost: string[] = [];
-    for (const [key, content] of this.written) if ((await this.get(key)) !== content) lost.push(key);
+  /** Reads again all that was acknowledged. Returns what came instead, by key. */
+  async lost(): Promise<[key: string, answer: string][]> {
+    const lost: [string, string][] = [];
+    for (const [key, content] of this.written) {
+      const answer = await this.get(key);
+      if (answer !== content) lost.push([key, answer.slice(0, 500)]);
+    }
     return lost;
   }
 }

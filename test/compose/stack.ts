@@ -38,6 +38,7 @@ export class Stack {
       BUILD_NETWORK: 'host',
     });
     await run('ops/containers/secrets.sh', [this.secrets]);
+    this.#override();
     await this.compose('up', '--build', '--detach');
     await this.healthy().catch(async (error) => {
       process.stderr.write(await this.logs());
@@ -61,9 +62,16 @@ export class Stack {
     this.#disks.push(disk);
     const options = { type: 'ext4', device: disk };
     this.#volumes[volume] = { driver_opts: options };
+  }
+
+  /** What is another way than the repository's compose file has it: volumes, and how often health is checked. */
+  #override(): void {
+    const services = Object.fromEntries(
+      this.#services.map((name) => [name, { healthcheck: { interval: '1s' } }]),
+    );
     // JSON is YAML. COMPOSE_FILE, so that commands as users type them find it too.
-    const file = join(this.secrets, 'disks.json');
-    writeFileSync(file, JSON.stringify({ volumes: this.#volumes }));
+    const file = join(this.secrets, 'override.json');
+    writeFileSync(file, JSON.stringify({ services, volumes: this.#volumes }));
     this.env.COMPOSE_FILE = `docker-compose.yml:${file}`;
   }
 

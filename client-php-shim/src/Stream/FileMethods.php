@@ -155,6 +155,8 @@ trait FileMethods
         }
         [$client] = $this->locate($this->uri);
         $copy = new Spool(-1, $client->options->spoolDirectory);
+        // Only a file has a descriptor, and it may be empty.
+        $copy->write('');
         $copy->drain($this->handle->read(...));
         $stat = $this->handle->stat();
         $this->handle->close();

@@ -26,18 +26,20 @@ let lack = engine;
 let urls: [string, string, string];
 
 beforeAll(async () => {
-  const code = lack ?? (await findCodeBase());
+  // Where Composer has a mirror, it fetches Drupal, as for users who have the internet.
+  const composer = process.env.COMPOSER_REPOSITORY !== undefined;
+  const code = lack ?? (composer ? undefined : await findCodeBase());
   if (typeof code === 'string') {
     lack = code;
     return;
   }
-  await packCode(code);
+  if (code !== undefined) await packCode(code);
   const ports = [await freePort(), await freePort(), await freePort()] as const;
   urls = ports.map((port) => `http://127.0.0.1:${port}`) as typeof urls;
   Object.assign(stack.env, {
     CISTERN_IMAGE: 'cistern:test',
     CISTERN_DRUPAL_IMAGE: IMAGES.drupal,
-    DRUPAL_CODE: IMAGES.code,
+    DRUPAL_CODE: code === undefined ? 'composer' : IMAGES.code,
     DRUPAL1_PORT: String(ports[0]),
     DRUPAL2_PORT: String(ports[1]),
     DRUPAL_PORT: String(ports[2]),

@@ -66,9 +66,7 @@ export class Stack {
 
   /** What is another way than the repository's compose file has it: volumes, and how often health is checked. */
   #override(): void {
-    const services = Object.fromEntries(
-      this.#services.map((name) => [name, { healthcheck: { interval: '1s' } }]),
-    );
+    const services = Object.fromEntries(SERVICES.map((name) => [name, { healthcheck: { interval: '1s' } }]));
     // JSON is YAML. COMPOSE_FILE, so that commands as users type them find it too.
     const file = join(this.secrets, 'override.json');
     writeFileSync(file, JSON.stringify({ services, volumes: this.#volumes }));

@@ -1,11 +1,12 @@
 // The packages on clean roots: containers with Node and npm, or PHP and Composer, and nothing of this repository.
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeEach, expect, it, onTestFinished } from 'vitest';
 import { needs } from '../support/needs.ts';
 import { Up } from '../support/up.ts';
 import { docker, lacksEngine, run } from './engine.ts';
+import { buildImage, install, packNpm } from './pack.ts';
 
 const packages = mkdtempSync(join(tmpdir(), 'cistern-packages-'));
 afterAll(() => rmSync(packages, { recursive: true, force: true }));
@@ -36,12 +37,7 @@ runuser -u node -- bash -euo pipefail -c '
 '`;
 
 it('installs from npm pack, and does what its first commands say', async () => {
-  // Packed in a copy, since packing compiles: other tests pack at the same time.
-  const copy = join(packages, 'copy');
-  mkdirSync(copy);
-  await run('bash', ['-c', `git ls-files -z | xargs -0 cp --parents --target-directory ${copy}`]);
-  symlinkSync(join(process.cwd(), 'node_modules'), join(copy, 'node_modules'));
-  await run('npm', ['pack', '--pack-destination', packages], {}, copy);
+  await packNpm(packages);
   const printed = await inContainer('node:24-bookworm-slim', FIRST_COMMANDS);
   expect(printed).toContain('hello from a clean root');
   expect(printed).toContain('verdict\thealthy');
@@ -70,9 +66,10 @@ it('installs from composer archive, and does what the first lines of docs/php.md
   const code = lines.replace('http://127.0.0.1:7500', tracker).replace("token: '…'", `token: '${token}'`);
   const script = `<?php require 'vendor/autoload.php';\n${code}\necho file_get_contents('cistern://a/b.txt');`;
   writeFileSync(join(packages, 'site/first.php'), script);
-  const image = await imageWithComposer();
+  const composer = install('composer', 'php-cli', 'php-curl', 'php-zip', 'unzip');
+  await buildImage('cistern-test-composer', join(packages, 'image'), ['FROM debian:bookworm-slim', composer]);
   const printed = await inContainer(
-    image,
+    'cistern-test-composer',
     `cp -r /packages/site /srv/site && cd /srv/site
     composer config repositories.cistern artifact /packages/archives
     composer --no-interaction require cistern/cistern drupal/cistern
@@ -82,14 +79,3 @@ it('installs from composer archive, and does what the first lines of docs/php.md
   );
   expect(printed).toBe('hello');
 });
-
-/** PHP with Composer, as Debian has them. Docker keeps what it has built. */
-async function imageWithComposer(): Promise<string> {
-  const install = 'apt-get install --yes --no-install-recommends composer php-cli php-curl php-zip unzip';
-  const dockerfile = `FROM debian:bookworm-slim\nRUN apt-get update && ${install}\n`;
-  const context = join(packages, 'image');
-  mkdirSync(context);
-  writeFileSync(join(context, 'Dockerfile'), dockerfile);
-  await docker('build', '--quiet', '--network', 'host', '--tag', 'cistern-test-composer', context);
-  return 'cistern-test-composer';
-}

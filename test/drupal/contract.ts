@@ -1,4 +1,6 @@
 // What core and contributed modules take for granted of a site's files, beside what the forms and core's own tests do.
+import { chmodSync, rmSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Head } from './head.ts';
 import type { Rig } from './rig.ts';
@@ -91,14 +93,29 @@ export function contract(rig: () => Rig): void {
     });
 
     it('sets what must be on a local disk, unless settings.php did', async () => {
-      const apply = (before: string) => `require 'autoload.php'; $settings = [${before}]; $root = getcwd();
-        \\Cistern\\Drupal\\TakeOver::apply($settings, $root, 'sites/default', trackers: ['http://127.0.0.1:1'], domain: 'd', token: 't');
+      const apply = (
+        before: string,
+        more = '',
+      ) => `require 'autoload.php'; $settings = [${before}]; $root = getcwd();
+        \\Cistern\\Drupal\\TakeOver::apply($settings, $root, 'sites/default', trackers: ['http://127.0.0.1:1'], domain: 'd', token: 't', ${more});
         echo json_encode([$settings['file_private_path'], $settings['php_storage']['twig']['directory'],
           is_file("$root/sites/default/files/.cistern/.htaccess"), is_file("$root/sites/default/files/.htaccess")]);`;
-      const run = async (head: Head, before: string) => JSON.parse(await head.php(['-r', apply(before)]));
+      const run = async (head: Head, before: string, more?: string) =>
+        JSON.parse(await head.php(['-r', apply(before, more)]));
       const [head] = rig().heads;
       const local = `${head.documentRoot}/sites/default/files/.cistern`;
-      expect(await run(head, '')).toEqual([`${local}/private`, `${local}/php`, true, true]);
+      const [privateFiles, templates, ...guards] = await run(head, '');
+      expect([privateFiles, guards]).toEqual([`${local}/private`, [true, true]]);
+      // Compiled templates are PHP: outside of the document root, in a directory that nobody else can write to.
+      expect(templates).toMatch(/\/cistern-\d+-[\da-f]{16}\/php$/);
+      expect(templates.startsWith(head.documentRoot)).toBe(false);
+      expect(statSync(dirname(templates)).mode & 0o777).toBe(0o700);
+      // Somebody else could write what this site then runs.
+      chmodSync(dirname(templates), 0o777);
+      expect((await run(head, ''))[1]).toBe(`${local}/php`);
+      rmSync(dirname(templates), { recursive: true });
+      const outside = head.makeDirectory('outside');
+      expect((await run(head, '', `local_directory: '${outside}'`))[1]).toBe(`${outside}/php`);
       const own = head.makeDirectory('own');
       const before = `'file_private_path' => '${own}', 'php_storage' => ['twig' => ['directory' => '${own}']]`;
       expect(await run(head, before)).toEqual([own, own, true, true]);

@@ -53,8 +53,7 @@ final class TakeOver {
     $options['local_directory'] = $local;
 
     // The status report and core's installer look for directories on a disk.
-    self::makeDirectory("$local/php");
-    $settings['php_storage']['twig']['directory'] ??= "$local/php";
+    $settings['php_storage']['twig']['directory'] ??= self::templates($local, $app_root);
     if ($checked->isMoved('private')) {
       $settings['file_private_path'] ??= "$local/private";
       self::makeDirectory($settings['file_private_path'], $app_root);
@@ -128,9 +127,30 @@ final class TakeOver {
   }
 
   /**
+   * Makes a directory for compiled templates.
+   *
+   * They are PHP, so they are kept outside of the document root: in the local
+   * directory if that is, else in the temporary directory. Each user has one
+   * there, so that Drush leaves nothing that the web server cannot replace.
+   */
+  private static function templates(string $local, string $app_root): string {
+    $directory = "$local/php";
+    if (str_starts_with("$local/", "$app_root/") && function_exists('posix_geteuid')) {
+      $user = posix_geteuid();
+      $own = sys_get_temp_dir() . "/cistern-$user-" . substr(hash('sha256', $local), 0, 16);
+      $stat = @lstat($own) ?: (@mkdir($own, 0700) ? @lstat($own) : FALSE);
+      // Anybody may have made it there: then it is not used.
+      $ours = $stat !== FALSE && ($stat['mode'] & 0170022) === 0040000 && $stat['uid'] === $user;
+      $directory = $ours ? "$own/php" : $directory;
+    }
+    self::makeDirectory($directory);
+    return $directory;
+  }
+
+  /**
    * Makes a local directory, closed to web servers as Drupal does it.
    *
-   * CSS, JavaScript and compiled templates stay there.
+   * CSS and JavaScript stay there.
    */
   private static function prepareLocal(string $directory, bool $deny): void {
     self::makeDirectory($directory);

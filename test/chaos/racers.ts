@@ -1,6 +1,7 @@
 // Several actors on the same few keys. What each of them was told, and when, is kept: afterwards it must be possible to
 // put it all in one order for each key.
 import { createHash } from 'node:crypto';
+import { waitFor } from '../support/wait.ts';
 import { isLinearizable, type Step, type Value } from './linear.ts';
 import type { Random } from './random.ts';
 import { type Asked, fileUrl, type World } from './world.ts';
@@ -9,6 +10,7 @@ import { type Asked, fileUrl, type World } from './world.ts';
 const KEYS = 2;
 /** After so many steps the race goes on with other keys: the judge's work grows faster than a history. */
 const STEPS = 1_000;
+const LOOKS = 3;
 
 export class Race {
   readonly histories = new Map<string, Step[]>();
@@ -52,15 +54,15 @@ export class Race {
     }
   }
 
-  /** Reads a key and notes what it holds; undefined if that could not be seen. */
-  async read(key: string, random: Random, by: string): Promise<string | undefined> {
+  /** Reads a key and notes what it holds: null if nothing. Undefined if that could not be seen. */
+  async read(key: string, random: Random, by: string): Promise<string | null | undefined> {
     const begin = performance.now();
     const outcome = await this.#world.ask(random, { method: 'GET', path: fileUrl(key) });
     if (outcome.kind !== 'answered') return undefined;
     const { status, body } = outcome.answer;
     const value = status === 200 ? createHash('sha256').update(body).digest('hex') : null;
     this.#note(key, { kind: 'read', begin, end: performance.now(), value, by });
-    return value ?? undefined;
+    return value;
   }
 
   async #write(
@@ -98,9 +100,14 @@ export class Race {
   async judge(random: Random): Promise<Map<string, string>> {
     const left = new Map<string, string>();
     for (const [key, history] of this.histories) {
-      for (let i = 0; i < 3; i++) {
-        const value = await this.read(key, random, 'the last look');
-        if (value !== undefined) left.set(key, value);
+      for (let looks = 0; looks < LOOKS; looks++) {
+        // A look that is refused, since the database comes back just now, is none.
+        const seen = async () => {
+          const value = await this.read(key, random, 'the last look');
+          return value === undefined ? undefined : { value };
+        };
+        const { value } = await waitFor(seen, { what: `a look at ${key}` });
+        if (value !== null) left.set(key, value);
       }
       if (!isLinearizable(history)) {
         const told = history.map((step) => JSON.stringify(step)).join('\n  ');

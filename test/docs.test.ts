@@ -11,6 +11,7 @@ import { trackerSettings } from '../tracker/config.ts';
 import { startTestTracker, type TestTracker } from '../tracker/testing.ts';
 import { useCluster } from './support/cluster.ts';
 import { runCistern } from './support/command.ts';
+import { section } from './support/documents.ts';
 
 const root = join(import.meta.dirname, '..');
 const read = (path: string) => readFileSync(join(root, path), 'utf8');
@@ -20,17 +21,6 @@ const pages = ['README.md', 'CHANGELOG.md', ...markdownIn('docs')];
 function markdownIn(folder: string): string[] {
   const all = readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' });
   return all.filter((name) => name.endsWith('.md')).map((name) => join(folder, name));
-}
-
-/** The part of a page below a heading, up to the next heading of the same or a higher level. */
-function section(page: string, heading: string): string {
-  const lines = read(page).split('\n');
-  const start = lines.findIndex((line) => line.replace(/^#+ /, '') === heading && line.startsWith('#'));
-  expect(start, `'${heading}' in ${page}`).toBeGreaterThanOrEqual(0);
-  const level = (lines[start] as string).indexOf(' ');
-  const rest = lines.slice(start + 1);
-  const end = rest.findIndex((line) => /^#+ /.test(line) && line.indexOf(' ') <= level);
-  return rest.slice(0, end < 0 ? undefined : end).join('\n');
 }
 
 /** The cells of a section's tables, without their heads. */

@@ -1,6 +1,6 @@
 // Downloads by an nginx in front of the tracker: the tracker only says where the bytes are.
 import { randomBytes } from 'node:crypto';
-import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Agent, type Dispatcher, getGlobalDispatcher, setGlobalDispatcher } from 'undici';
@@ -8,6 +8,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Tls } from '../services/tls.ts';
 import { Authority } from './support/certificates.ts';
 import { type Cluster, startCluster, useCluster } from './support/cluster.ts';
+import { blockOf } from './support/documents.ts';
 import { filesOf, problemOf, sha256 } from './support/files.ts';
 import { lacksProgram, needs } from './support/needs.ts';
 import { lacksWebServers, WebHead } from './support/web-head.ts';
@@ -65,7 +66,7 @@ describe('an nginx as documented, and nodes with certificates', () => {
     const node = { ...trust, CISTERN_TLS_CERT_FILE: cert, CISTERN_TLS_KEY_FILE: key };
     secure = await startCluster({ nodes: 2, devices: 1, env: { tracker, node } });
     head = new WebHead({ name: 'head', directory: join(root, 'head'), documentRoot: root });
-    const [, documented = ''] = /```nginx\n(.*?)```/s.exec(readFileSync('docs/http-api.md', 'utf8')) ?? [];
+    const documented = blockOf('docs/http-api.md', 'nginx');
     server = documented
       .replace('http://10.0.0.1:7500', secure.trackers[0]?.url ?? '')
       .replace('/domains/www/', `/domains/${secure.domain}/`)

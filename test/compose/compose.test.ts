@@ -2,9 +2,9 @@
 // that are cut in two, processes that die, disks that are full, a node on another machine, a rolling upgrade under load,
 // and the loss of the database.
 import { randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { freePort } from '../../ops/up/ports.ts';
+import { blockOf } from '../support/documents.ts';
 import { lacksRoot, needs } from '../support/needs.ts';
 import { waitFor } from '../support/wait.ts';
 import { Client } from './client.ts';
@@ -37,9 +37,7 @@ afterAll(async () => {
 });
 
 it('does what the README says', async () => {
-  const readme = readFileSync('README.md', 'utf8');
-  const [, block = ''] = /<!-- ci: compose -->\n```sh\n(.*?)\n```/s.exec(readme) ?? [];
-  expect(block).toContain('docker compose up');
+  const block = blockOf('README.md', 'sh', 'docker compose up');
   // The same commands, as a project of our own, with what this machine has of Compose.
   const commands = block.replaceAll('docker compose', `${COMPOSE} --project-name ${stack.project}`);
   const printed = await run(

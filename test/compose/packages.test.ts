@@ -1,8 +1,9 @@
 // The packages on clean roots: containers with Node and npm, or PHP and Composer, and nothing of this repository.
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeEach, expect, it, onTestFinished } from 'vitest';
+import { blockOf } from '../support/documents.ts';
 import { needs } from '../support/needs.ts';
 import { Up } from '../support/up.ts';
 import { docker, lacksEngine, run } from './engine.ts';
@@ -61,8 +62,7 @@ it('installs from composer archive, and does what the first lines of docs/php.md
   const up = new Up(join(packages, 'state'), '--port', '0', '--json');
   onTestFinished(async () => void (await up.exit('SIGINT')));
   const { tracker, token } = await up.ready();
-  const [, lines = ''] = /```php\n(.*?)```/s.exec(readFileSync('docs/php.md', 'utf8')) ?? [];
-  expect(lines).toContain('http://127.0.0.1:7500');
+  const lines = blockOf('docs/php.md', 'php', 'http://127.0.0.1:7500');
   const code = lines.replace('http://127.0.0.1:7500', tracker).replace("token: '…'", `token: '${token}'`);
   const script = `<?php require 'vendor/autoload.php';\n${code}\necho file_get_contents('cistern://a/b.txt');`;
   writeFileSync(join(packages, 'site/first.php'), script);

@@ -1,9 +1,10 @@
 // The units for systemd on a clean root, by the commands of docs/production.md: a container whose first process is
 // systemd, with PostgreSQL as Debian has it.
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { blockOf } from '../support/documents.ts';
 import { lacksRoot, needs } from '../support/needs.ts';
 import { waitFor } from '../support/wait.ts';
 import { docker, lacksEngine } from './engine.ts';
@@ -23,13 +24,7 @@ const cistern = (...args: string[]) =>
   run(`export CISTERN_URL=http://127.0.0.1:7500 CISTERN_DOMAIN=www CISTERN_TOKEN=$(cat /etc/cistern/admin.token)
     cistern ${args.join(' ')}`);
 
-/** A block of the document that has `line` in it. */
-function block(line: string): string {
-  const blocks = readFileSync('docs/production.md', 'utf8').matchAll(/```sh\n(.*?)```/gs);
-  const found = [...blocks].find(([, text]) => text?.includes(line));
-  if (found === undefined) throw new Error(`docs/production.md has no commands with '${line}'`);
-  return found[1] as string;
-}
+const block = (line: string) => blockOf('docs/production.md', 'sh', line);
 
 beforeAll(async () => {
   if (lack !== undefined) return;

@@ -1,4 +1,5 @@
-// Writes what a whole run found to docs/drupal-tests.md: each scenario, its figures, versions and date. A run of a
+// Writes what a whole run found to docs/drupal-tests.md (for Drupal 11 and later: to a page of that major version):
+// each scenario, its figures, versions and date. A run of a
 // part, or one that failed or was skipped, leaves the page as it is.
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -16,7 +17,6 @@ const EXTRAS = [
   'contributed modules',
 ];
 const IMAGEMAGICK = 'web/modules/contrib/imagemagick/imagemagick.info.yml';
-const PAGE = new URL('../../docs/drupal-tests.md', import.meta.url);
 
 export default class Report implements Reporter {
   #vitest: Vitest | undefined;
@@ -30,8 +30,11 @@ export default class Report implements Reporter {
     const files = readdirSync(import.meta.dirname).filter((name) => name.endsWith('.test.ts'));
     const partial = this.#vitest?.config.testNamePattern !== undefined || modules.length < files.length;
     if (partial || !tests.every(isDone)) return;
-    const page = [INTRODUCTION, await versions(), ...modules.map(section)].join('\n\n');
-    writeFileSync(PAGE, `${page.trim()}\n`);
+    const code = await findCodeBase();
+    const page = [INTRODUCTION, versions(code), ...modules.map(section)].join('\n\n');
+    const [major = ''] = typeof code === 'string' ? [] : code.version.split('.');
+    const name = major === '10' ? 'drupal-tests.md' : `drupal-${major}-tests.md`;
+    writeFileSync(new URL(`../../docs/${name}`, import.meta.url), `${page.trim()}\n`);
   }
 }
 
@@ -51,8 +54,7 @@ the site as editors and visitors do: editors with Chromium. 'nginx' is Drupal's 
 middleware serves public files; 'the gateway' is \`client-php-shim/web/nginx\` beside it; Apache has the \`.htaccess\` that
 Drupal brings and nothing else.`;
 
-async function versions(): Promise<string> {
-  const code = await findCodeBase();
+function versions(code: CodeBase | string): string {
   const of = (program: string, args: string[], pattern: RegExp) =>
     pattern.exec(
       execFileSync(findProgram(program) ?? program, args, { encoding: 'utf8', stdio: 'pipe' }),

@@ -73,7 +73,7 @@ $found['.htaccess'] = file_exists('public://.htaccess') && (fileperms('public://
 $old = File::create(['uri' => $files->saveData('x', "$directory/old.txt", FileExists::Replace), 'status' => 0]);
 $old->save();
 \Drupal::database()->update('file_managed')->fields(['changed' => 1])->condition('fid', $old->id())->execute();
-file_cron();
+\Drupal::moduleHandler()->invoke('file', 'cron');
 $found['after cron'] = [File::load($old->id()), file_exists($old->getFileUri())];
 
 $generator = \Drupal::service('file_url_generator');

@@ -9,6 +9,8 @@
 declare(strict_types=1);
 
 use Drupal\Core\DrupalKernel;
+use Drupal\Core\Recipe\Recipe;
+use Drupal\Core\Recipe\RecipeRunner;
 use Drupal\field\Entity\FieldConfig;
 use Drupal\field\Entity\FieldStorageConfig;
 use Drupal\user\Entity\Role;
@@ -20,6 +22,17 @@ $kernel = DrupalKernel::createFromRequest(Request::create('/'), $autoloader, 'pr
 $kernel->boot();
 $kernel->preHandle(Request::create('/'));
 \Drupal::service('module_installer')->install(['media', 'media_library']);
+// Since Drupal 11.4 the standard profile has no types of content; core's recipes make them.
+$recipes = [
+    'article_content_type' => 'node.type.article',
+    'page_content_type' => 'node.type.page',
+    'image_media_type' => 'media.type.image',
+];
+foreach ($recipes as $recipe => $name) {
+    if (\Drupal::config($name)->isNew()) {
+        RecipeRunner::processRecipe(Recipe::createFromDirectory(\Drupal::root() . "/core/recipes/$recipe"));
+    }
+}
 
 $field = function (string $name, string $label, string $type, array $storage, array $settings): void {
     $definition = ['field_name' => $name, 'entity_type' => 'node', 'type' => $type, 'settings' => $storage];

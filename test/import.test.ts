@@ -229,6 +229,46 @@ describe('import', () => {
     expect(done(excluded)).toMatchObject({ notTaken: 2, upToDate: 2 });
   });
 
+  test('with --delete, what no directory has any more goes to the trash, once all else was taken', async () => {
+    for (const name of ['kept.txt', 'sub/gone.txt', 'whole/gone/1.txt', 'whole/gone/2.txt', 'only1.txt'])
+      write(`g1/${name}`, name);
+    write('g1/css/site.css', 'never published');
+    write('g2/kept.txt', 'kept.txt');
+    const from = ['--prefix', 'g', '--from', `a=${dir('g1')}`, '--from', `b=${dir('g2')}`];
+    await importing(from);
+    // What is left out here may be there for another reason.
+    expect((await user(['put', dir('g1/css/site.css'), 'g/css/site.css'])).code).toBe(0);
+    for (const name of ['sub/gone.txt', 'whole']) rmSync(dir(`g1/${name}`), { recursive: true });
+    const gone = ['sub/gone.txt', 'whole/gone/1.txt', 'whole/gone/2.txt'];
+    const paths = (lines: Line[], event: string) =>
+      about(lines, event)
+        .map(({ path }) => path)
+        .sort();
+    const stored = async () => (await user(['ls', '-r', 'g'])).stdout;
+
+    expect(done(await importing(from))).toMatchObject({ deleted: 0, extra: 0 });
+    expect(paths(await importing(['--dry-run', '--delete', ...from]), 'deleted')).toEqual(gone);
+    symlinkSync('kept.txt', dir('g1/link'));
+    expect(paths(await importing(['--delete', ...from], 1), 'extra')).toEqual(gone);
+    expect(await stored()).toContain('whole/gone/1.txt');
+    rmSync(dir('g1/link'));
+    const lines = await importing(['--delete', ...from]);
+    expect([paths(lines, 'deleted'), done(lines)]).toEqual([
+      gone,
+      expect.objectContaining({ deleted: 3, extra: 0, upToDate: 2, notTaken: 0 }),
+    ]);
+    expect(await stored()).not.toContain('gone');
+    expect(await content('g/css/site.css')).toBe('never published');
+    const trash = await jsonLines<{ key: string }>(user(['trash', 'list', '--json', '--prefix', 'g/']));
+    expect(trash.map(({ key }) => key).sort()).toEqual(gone.map((path) => `g/${path}`));
+
+    // An empty directory is more likely not mounted than a site without files.
+    mkdirSync(dir('unmounted'));
+    const refused = await user(['import', '--delete', ...from, '--from', `c=${dir('unmounted')}`]);
+    expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining("'c' holds no file")]);
+    expect(await content('g/kept.txt')).toBe('kept.txt');
+  });
+
   test('wrong use: exit code 2', async () => {
     for (const args of [[], [dir('nowhere')], ['--from', `a=${scratch}`, '--from', `a=${scratch}`]]) {
       expect((await user(['import', ...args])).code).toBe(2);

@@ -1,6 +1,7 @@
 // `cistern import`: one directory, or several that were kept in step by rsync, become one truth in the store.
 import { statSync } from 'node:fs';
 import type { Command } from 'commander';
+import { Extras } from '../import/extras.ts';
 import { KnownFiles } from '../import/known.ts';
 import { Merge } from '../import/merge.ts';
 import { Report } from '../import/report.ts';
@@ -21,6 +22,7 @@ interface Options {
   known?: string;
   everything?: boolean;
   exclude?: string[];
+  delete?: boolean;
   class?: string;
   dryRun?: boolean;
   limitRate: number | 'default';
@@ -50,6 +52,7 @@ export function register(program: Command): void {
     .option('--known <file>', 'paths or URIs (public://a.jpg) that the site knows, one a line')
     .option('--everything', 'also take what of a Drupal site is never published (docs/moving.md)')
     .option('--exclude <path>', 'leave this path out, with all below it (may be repeated)', repeated)
+    .option('--delete', 'then delete what the store holds under the prefix and no directory has (any more)')
     .option('--class <name>', "storage class, instead of the one that each key's prefix chooses")
     .option('--dry-run', 'say what would be done, and do nothing')
     .option('--limit-rate <bytes>', "bytes a second: '500K', '50M', '1G'", byteRate, 0)
@@ -81,15 +84,14 @@ async function importDirectories(session: Session, dirs: string[], options: Opti
     concurrency: options.concurrency,
     class: options.class,
   });
+  const place = { ...common, origins: places, prefix, dryRun: options.dryRun ?? false };
   const merge = new Merge({
-    ...common,
+    ...place,
     store,
-    origins: places,
-    prefix,
+    extras: options.delete ? new Extras({ ...place, concurrency: options.concurrency }) : undefined,
     known,
     everything: options.everything ?? false,
     exclude: options.exclude ?? [],
-    dryRun: options.dryRun ?? false,
   });
   try {
     await merge.run();

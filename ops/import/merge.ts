@@ -6,6 +6,7 @@ import { listTrash } from '../lib/listing.ts';
 import { joinKey } from '../lib/local.ts';
 import type { Progress } from '../lib/progress.ts';
 import type { FileEntry } from '../lib/types.ts';
+import type { Extras } from './extras.ts';
 import type { KnownFiles } from './known.ts';
 import { type Report, type Version, versionOf } from './report.ts';
 import type { Store, Task } from './store.ts';
@@ -25,6 +26,8 @@ export interface MergeOptions {
   dryRun: boolean;
   report: Report;
   store: Store;
+  /** What the store alone has goes; undefined if it stays. */
+  extras: Extras | undefined;
   progress: Progress;
   signal: AbortSignal;
 }
@@ -49,7 +52,7 @@ export class Merge {
 
   /** Goes through all. What can fail by itself is in the report; throws what would stop every other file too. */
   async run(): Promise<void> {
-    const { known, report, store, signal, origins } = this.#how;
+    const { known, report, store, extras, signal, origins } = this.#how;
     const directories = [{ path: '', origins }];
     try {
       for (let next = directories.pop(); next !== undefined; next = directories.pop()) {
@@ -58,10 +61,11 @@ export class Merge {
       }
       // Empty directories too want a domain that is there.
       await this.#summaries.of(this.#keyOf(''));
+      await store.end();
+      await extras?.end(this.#summaries);
     } finally {
       this.#summaries.stop();
     }
-    await store.end();
     if (known !== undefined) for (const path of known.missing()) report.missing(path);
   }
 
@@ -81,6 +85,11 @@ export class Merge {
       }
     }
     const all = this.#candidates(path, scans, below);
+    if (scans.length > 0)
+      this.#how.extras?.visited(
+        this.#keyOf(path),
+        all.flatMap(({ files }) => files),
+      );
     await this.#files(path, all);
     if (all.length === 0 && below.size === 0 && scans.length > 0) await this.#makeDirectory(path);
     return inByteOrder([...below.keys()])
@@ -95,6 +104,7 @@ export class Merge {
 
   readonly #skip: Skip = (origin, path, why, left) => {
     const excluded = this.#excluded(path);
+    this.#how.extras?.leftOut(path);
     this.#how.report.skipped(origin, path, excluded ? 'by --exclude' : why, left && !excluded);
   };
 
@@ -134,13 +144,13 @@ export class Merge {
   }
 
   async #files(path: string, all: Candidates[]): Promise<void> {
-    const { report, progress, api, domain } = this.#how;
+    const { report, progress, extras, api, domain } = this.#how;
     report.counts.files += all.length;
     this.#seen += all.length;
     progress.setTotal(this.#seen);
     for (const { files } of all) report.counts.bytes += files[0].size;
     for (const candidates of all) this.#tellPartial(candidates);
-    if (all.length === 0) return;
+    if (all.length === 0 && extras === undefined) return;
     const summary = await this.#summaries.of(this.#keyOf(path));
     const rivals = all.filter(({ files }) => files.some((file) => !same(file, files[0])));
     const unchanged =
@@ -152,8 +162,11 @@ export class Merge {
       summary === undefined || summary.files === 0 || (unchanged && rivals.length === 0)
         ? new Map<string, FileEntry>()
         : await filesIn(api, domain, this.#keyOf(path));
-    for (const candidates of unchanged ? rivals : all)
+    for (const candidates of unchanged ? rivals : all) {
       await this.#decide(candidates, there.get(candidates.name));
+      there.delete(candidates.name);
+    }
+    if (!unchanged) extras?.add([...there.values()]);
   }
 
   #tellPartial({ path, files }: Candidates): void {

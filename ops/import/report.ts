@@ -6,7 +6,7 @@ import type { LocalFile, Origin } from './tree.ts';
 
 /** Something that somebody should know of: an event with --json, else a line `event, detail, path`. */
 export interface Notice {
-  event: 'conflict' | 'partial' | 'skipped' | 'left' | 'failed' | 'missing';
+  event: 'conflict' | 'partial' | 'skipped' | 'left' | 'failed' | 'missing' | 'deleted' | 'extra';
   path: string;
   [field: string]: unknown;
 }
@@ -43,6 +43,10 @@ export class Report {
     failed: 0,
     /** In the list of --known, and nowhere. */
     missing: 0,
+    /** With --delete: in the store alone, and deleted there. */
+    deleted: 0,
+    /** With --delete: in the store alone, and still there, since something could not be taken. */
+    extra: 0,
   };
   readonly #out: Output;
   /** Lines are written one after the other. */
@@ -87,6 +91,14 @@ export class Report {
     this.#say({ event: 'missing', path }, 'the site knows it, and no directory has it');
   }
 
+  /** The store has a file that no directory has. */
+  extra(path: string, kept: boolean): void {
+    this.counts[kept ? 'extra' : 'deleted']++;
+    if (kept)
+      this.#say({ event: 'extra', path }, 'only in the store; it stays, since not all could be taken');
+    else this.#say({ event: 'deleted', path }, 'no directory has it');
+  }
+
   /** Prints the totals and returns the exit code. */
   async end(dryRun: boolean): Promise<number> {
     const { counts } = this;
@@ -112,6 +124,8 @@ export class Report {
       [counts.partial, 'not in all directories'],
       [counts.skipped, 'left out by rule'],
       [counts.missing, 'missing everywhere'],
+      [counts.deleted, dryRun ? 'to delete' : 'deleted'],
+      [counts.extra, 'only in the store'],
     ];
     for (const [n, what] of more) if (n > 0) parts.push(`${n.toLocaleString('en-US')} ${what}`);
     const left = counts.failed + counts.left;

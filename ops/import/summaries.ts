@@ -81,6 +81,13 @@ export class SummariesAhead {
     return this.#found.get(key);
   }
 
+  /** Waits for all, and names the directories that are not among these, in no order. */
+  async rest(known: ReadonlySet<string>): Promise<string[]> {
+    while (!this.#ended) await this.#arrival.promise;
+    if (this.#failure !== undefined) throw this.#failure;
+    return [...this.#found.keys()].filter((key) => !known.has(key));
+  }
+
   /** Nobody asks any more. */
   stop(): void {
     this.#ended = true;

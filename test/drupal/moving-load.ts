@@ -8,89 +8,10 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { waitFor } from '../support/wait.ts';
-import type { Head } from './head.ts';
+import { Editor } from './editor.ts';
 import type { Rig } from './rig.ts';
 import { entry, publicPath } from './site.ts';
 import { operate, pass, switchTo } from './switching.ts';
-
-/** Somebody who writes files of their own by one head, and looks at once what the other one shows. */
-class Editor {
-  /** What was acknowledged last: text, or null if it was deleted. */
-  readonly files = new Map<string, string | null>();
-  readonly errors: string[] = [];
-  /** Whether the head they use is being killed: what then fails is tried again. */
-  tolerant = false;
-  operations = 0;
-  readonly #name: string;
-  readonly #head: Head;
-  readonly #other: Head;
-
-  constructor(name: string, head: Head, other: Head) {
-    this.#name = name;
-    this.#head = head;
-    this.#other = other;
-  }
-
-  async work(until: () => boolean): Promise<void> {
-    for (let i = 0; !until(); i++) {
-      const uri = `public://load/${this.#name}-${i % 12}.csv`;
-      const gone = this.files.get(uri) != null && i % 4 === 3;
-      const data = gone ? null : `${this.#name} wrote ${i}`;
-      await this.#write(uri, data);
-      await this.#look(uri, data);
-      if (i % 6 === 0) await this.#derivative(i);
-    }
-  }
-
-  async #write(uri: string, data: string | null): Promise<void> {
-    for (;;) {
-      const tolerant = this.tolerant;
-      const { status, result } = await (data === null
-        ? operate(this.#head, 'delete', uri)
-        : operate(this.#head, 'put', uri, { data })
-      ).catch((error) => ({ status: 0, result: String(error) }));
-      this.operations++;
-      if (status === 200) break;
-      if (!tolerant && !this.tolerant) {
-        this.errors.push(`${data === null ? 'delete' : 'put'} ${uri}: ${status} ${result}`);
-        return;
-      }
-      await sleep(100);
-    }
-    this.files.set(uri, data);
-  }
-
-  async #look(uri: string, data: string | null): Promise<void> {
-    const tolerant = this.tolerant;
-    const answer = await this.#get(publicPath(uri));
-    const seen = answer.status === 200 ? answer.text : answer.status === 404 ? null : answer.status;
-    if (seen !== data && !tolerant && !this.tolerant) {
-      this.errors.push(`the other head shows ${seen} of ${uri}, not ${data}`);
-    }
-  }
-
-  async #derivative(i: number): Promise<void> {
-    const uri = `public://load/${this.#name}-${i}.png`;
-    const tolerant = this.tolerant;
-    const made = await operate(this.#head, 'image', uri, { data: String(i) }).catch(() => undefined);
-    if (made?.status !== 200) {
-      if (!tolerant && !this.tolerant) this.errors.push(`image ${uri}: ${made?.status} ${made?.result}`);
-      return;
-    }
-    const style = String((await operate(this.#head, 'style', uri)).result);
-    const { status } = await this.#get(style);
-    if (status !== 200 && !tolerant && !this.tolerant) this.errors.push(`derivative ${style}: ${status}`);
-  }
-
-  async #get(path: string): Promise<{ status: number; text: string }> {
-    try {
-      const answer = await fetch(this.#other.url('nginx') + path);
-      return { status: answer.status, text: await answer.text() };
-    } catch {
-      return { status: 0, text: '' };
-    }
-  }
-}
 
 export function movingUnderLoad(rig: () => Rig): void {
   describe('a site that moves under load', () => {

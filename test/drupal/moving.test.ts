@@ -3,6 +3,7 @@ import { afterAll, beforeAll } from 'vitest';
 import { lacksWebServers } from '../support/web-head.ts';
 import { movingByDrush } from './moving-commands.ts';
 import { movingUnderLoad, readingAnOrigin, verifying } from './moving-load.ts';
+import { movingFromRsync } from './moving-rsync.ts';
 import { onDrupal } from './on-drupal.ts';
 import { Rig } from './rig.ts';
 import { switching } from './switching.ts';
@@ -19,4 +20,5 @@ await onDrupal(lacksWebServers(), (code) => {
   movingUnderLoad(() => rig);
   verifying(() => rig);
   readingAnOrigin(() => rig);
+  movingFromRsync(() => rig);
 });

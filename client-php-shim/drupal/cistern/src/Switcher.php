@@ -9,6 +9,7 @@ use Cistern\Drupal\SwitchFlag;
 use Cistern\Drupal\WriteGuard;
 use Cistern\Moving\Report;
 use Drupal\Core\Database\Connection;
+use Symfony\Component\Process\Process;
 
 /**
  * Changes the side that all web heads work on, at once and without a gap.
@@ -36,6 +37,11 @@ class Switcher {
    * @var array{side: string, writes: string, until: int, id: string}
    */
   private array $flag;
+
+  /**
+   * When the flag was renewed last.
+   */
+  private int $renewed = 0;
 
   public function __construct(protected Mover $mover, protected Heads $heads, protected Connection $database, protected ?Store $store) {}
 
@@ -69,29 +75,38 @@ class Switcher {
    *   Seconds for requests at work.
    * @param (\Closure(string): void) $say
    *   Is told what is being done.
+   * @param string $command
+   *   Makes the last pass in its place, in a shell; '' for none. For web heads
+   *   that have an old directory each: this one sees only its own.
    *
-   * @return \Cistern\Moving\Report
-   *   Of the last pass.
+   * @return \Cistern\Moving\Report|null
+   *   Of the last pass; NULL if a command made it.
    *
    * @throws \RuntimeException
    *   If it cannot be done, with why. All is as it was then.
    */
-  public function to(string $side, bool $copy, bool $force, float $grace, \Closure $say): Report {
+  public function to(string $side, bool $copy, bool $force, float $grace, \Closure $say, string $command = ''): ?Report {
     $before = $this->state();
     $this->checkHeads($force);
     if ($before['side'] === $side) {
       $this->set(['side' => $side, 'writes' => 'yes']);
       return new Report();
     }
-    return $this->mover->alone(function () use ($before, $side, $copy, $grace, $say): Report {
-      if (!$copy && ($side !== 'store' || $this->mover->storeHasFiles())) {
+    $go = function () use ($before, $side, $copy, $grace, $say, $command): ?Report {
+      if (!$copy && $command === '' && ($side !== 'store' || $this->mover->storeHasFiles())) {
         throw new \RuntimeException($side === 'store'
           ? "The store has files of an earlier copy, which may be old by now: switch with the last pass (without --no-copy)."
           : "Only with the last pass do the old directories have what is in the store (without --no-copy).");
       }
       try {
         $this->drain($before['side'], $grace, $say);
-        $report = $copy ? $this->lastPass($side, $say) : new Report();
+        $report = NULL;
+        if ($command !== '') {
+          $this->runLastPass($command, $say);
+        }
+        else {
+          $report = $copy ? $this->lastPass($side, $say) : new Report();
+        }
         if ($side === 'store') {
           $this->mover->forgetTombstones();
         }
@@ -110,7 +125,9 @@ class Switcher {
         $this->mover->forgetTombstones();
       }
       return $report;
-    });
+    };
+    // The command may pull on every head, each of which copies alone.
+    return $command === '' ? $this->mover->alone($go) : $go();
   }
 
   /**
@@ -146,18 +163,44 @@ class Switcher {
    */
   private function lastPass(string $side, \Closure $say): Report {
     $say('The last pass');
-    $renewed = time();
-    $report = $this->mover->lastPass($side, function () use (&$renewed): void {
-      if (time() > $renewed + 5) {
-        $this->change([]);
-        $renewed = time();
-      }
-    });
+    $report = $this->mover->lastPass($side, fn() => $this->renew());
     if ($report->left > 0) {
       $first = array_key_first($report->failed);
       throw new \RuntimeException("$report->left files could not be copied" . ($first === NULL ? '' : " ($first: {$report->failed[$first]})") . '. The site stays where it is.');
     }
     return $report;
+  }
+
+  /**
+   * Has a command make the new side what the old one is.
+   */
+  private function runLastPass(string $command, \Closure $say): void {
+    $say("The last pass: $command");
+    $process = Process::fromShellCommandline($command);
+    $process->setTimeout(NULL);
+    $process->start(fn(string $type, string $text) => $say(rtrim($text)));
+    try {
+      while ($process->isRunning()) {
+        usleep(100000);
+        $this->renew();
+      }
+    }
+    finally {
+      $process->stop();
+    }
+    if ($process->getExitCode() !== 0) {
+      throw new \RuntimeException("The last pass ended with exit code {$process->getExitCode()}. The site stays where it is.");
+    }
+  }
+
+  /**
+   * Holds the flag for longer, now and then.
+   */
+  private function renew(): void {
+    if (time() > $this->renewed + 5) {
+      $this->change([]);
+      $this->renewed = time();
+    }
   }
 
   /**

@@ -35,6 +35,16 @@ final class MovingCommands extends DrushCommands {
     'parallel' => 8,
   ];
 
+  /**
+   * Options of the switch, and their defaults.
+   */
+  private const SWITCH = [
+    'copy' => TRUE,
+    'last-pass' => '',
+    'force' => FALSE,
+    'grace' => 2.0,
+  ];
+
   public function __construct(
     private readonly Mover $mover,
     private readonly Switcher $switcher,
@@ -80,15 +90,16 @@ final class MovingCommands extends DrushCommands {
   #[CLI\Command(name: 'cistern:switch')]
   #[CLI\Argument(name: 'to', description: 'store, local or read-only; nothing: show.')]
   #[CLI\Option(name: 'copy', description: 'Make a last pass while nobody writes. --no-copy: only into a store without files, which then reads through.')]
+  #[CLI\Option(name: 'last-pass', description: 'A command that makes the last pass instead, such as cistern import --delete: for web heads with an old directory each.')]
   #[CLI\Option(name: 'force', description: 'Also if web heads differ.')]
   #[CLI\Option(name: 'grace', description: 'Seconds for requests at work.')]
   #[CLI\Usage(name: 'drush cistern:switch store', description: 'All heads work in the store from their next request on.')]
-  public function switch(string $to = '', array $options = ['copy' => TRUE, 'force' => FALSE, 'grace' => 2.0]): int {
+  public function switch(string $to = '', array $options = self::SWITCH): int {
     $say = fn(string $what) => $this->logger()->notice($what);
     try {
       match ($to) {
         '' => NULL,
-        'store', 'local' => $this->sum($this->switcher->to($to, (bool) $options['copy'], (bool) $options['force'], (float) $options['grace'], $say)),
+        'store', 'local' => $this->sum($this->switcher->to($to, (bool) $options['copy'], (bool) $options['force'], (float) $options['grace'], $say, (string) $options['last-pass'])),
         'read-only' => $this->switcher->readOnly((float) $options['grace'], $say),
         default => throw new \RuntimeException("There is no side '$to': store, local or read-only."),
       };
@@ -182,7 +193,10 @@ final class MovingCommands extends DrushCommands {
   /**
    * Says what a pass did.
    */
-  private function sum(Report $report, string $of = ''): void {
+  private function sum(?Report $report, string $of = ''): void {
+    if ($report === NULL) {
+      return;
+    }
     $this->output()->writeln(sprintf('%s%d copied (%s MiB), %d replaced, %d removed, %d there already, %d deleted by the site meanwhile, %d never published; %.1f s',
       $of, $report->copied, number_format($report->bytes / 1048576, 1, '.', ''), $report->replaced, $report->removed, $report->there, $report->gone, $report->skippedCount, $report->seconds));
   }

@@ -34,7 +34,8 @@ const copyDirs: Statement = {
     SELECT count(*)::int AS copied, max(path) AS path FROM page`,
 };
 // FOR KEY SHARE holds the reaper off. In this transaction's isolation level, a blob that was reaped or changed after its
-// snapshot is an error, and all is done again. $3 and $4 are the directory and the name that the last page ended with.
+// snapshot is an error, and all is done again. Rows of the clone are looked up one by one: no statistics know of them yet,
+// and a join is planned for one row. $3 and $4 are the directory and the name that the last page ended with.
 const copyNames: Statement = {
   name: 'clone-names',
   text: `WITH page AS MATERIALIZED (
@@ -47,11 +48,11 @@ const copyNames: Statement = {
       SELECT fid FROM blobs WHERE fid IN (SELECT fid FROM page) AND state = 'live' ORDER BY fid FOR KEY SHARE
     ), made AS (
       INSERT INTO names (dir_id, name, child_id, fid, class_id, content_type, mtime, meta)
-      SELECT t.id, p.name, child.id, p.fid, k.id, p.content_type, p.mtime, p.meta FROM page p
-      JOIN dirs t ON t.domain_id = $2 AND t.path = p.path
-      LEFT JOIN dirs child ON p.child_id IS NOT NULL AND child.domain_id = $2 AND child.path = p.path || p.name || '/'
-      LEFT JOIN classes s ON s.id = p.class_id LEFT JOIN classes k ON k.domain_id = $2 AND k.name = s.name
-      WHERE p.child_id IS NOT NULL OR p.fid IN (SELECT fid FROM live)
+      SELECT (SELECT id FROM dirs WHERE domain_id = $2 AND path = p.path), p.name,
+        CASE WHEN p.child_id IS NOT NULL THEN (SELECT id FROM dirs WHERE domain_id = $2 AND path = p.path || p.name || '/') END,
+        p.fid, (SELECT k.id FROM classes s JOIN classes k ON k.domain_id = $2 AND k.name = s.name WHERE s.id = p.class_id),
+        p.content_type, p.mtime, p.meta
+      FROM page p WHERE p.child_id IS NOT NULL OR p.fid IN (SELECT fid FROM live)
       RETURNING fid
     )
     SELECT (SELECT count(*) FROM page)::int AS looked, (SELECT count(fid) FROM made)::int AS files, last.path, last.name

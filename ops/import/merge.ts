@@ -11,7 +11,8 @@ import type { KnownFiles } from './known.ts';
 import { type Report, type Version, versionOf } from './report.ts';
 import type { Store, Task } from './store.ts';
 import { DEFAULT_MODE, digestOf, filesIn, inByteOrder, SummariesAhead } from './summaries.ts';
-import { digestOfFile, type LocalFile, type Origin, type Scanned, type Skip, scanDirectory } from './tree.ts';
+import { digestOfFile, type LocalFile, type Origin, type Scanned, type Skip } from './tree.ts';
+import { type Directory, walk } from './walk.ts';
 
 export interface MergeOptions {
   api: Api;
@@ -52,12 +53,12 @@ export class Merge {
 
   /** Goes through all. What can fail by itself is in the report; throws what would stop every other file too. */
   async run(): Promise<void> {
-    const { known, report, store, extras, signal, origins } = this.#how;
-    const directories = [{ path: '', origins }];
+    const { known, report, store, extras, signal, origins, everything } = this.#how;
+    const excluded = (path: string) => this.#excluded(path);
     try {
-      for (let next = directories.pop(); next !== undefined; next = directories.pop()) {
+      for await (const directory of walk({ origins, everything, excluded, skip: this.#skip })) {
         signal.throwIfAborted();
-        directories.push(...(await this.#directory(next.path, next.origins)));
+        await this.#directory(directory);
       }
       // Empty directories too want a domain that is there.
       await this.#summaries.of(this.#keyOf(''));
@@ -69,21 +70,7 @@ export class Merge {
     if (known !== undefined) for (const path of known.missing()) report.missing(path);
   }
 
-  /** @returns the directories in it, with the origins that have them */
-  async #directory(path: string, origins: Origin[]): Promise<{ path: string; origins: Origin[] }[]> {
-    const scans: [Origin, Scanned][] = [];
-    for (const origin of origins) {
-      const scanned = scanDirectory(origin, path, this.#how.everything, this.#skip);
-      if (scanned !== undefined) scans.push([origin, scanned]);
-    }
-    const below = new Map<string, Origin[]>();
-    for (const [origin, { directories }] of scans) {
-      for (const name of directories) {
-        const child = joinKey(path, name);
-        if (this.#excluded(child)) this.#skip(origin, child, 'by --exclude', false);
-        else below.set(name, [...(below.get(name) ?? []), origin]);
-      }
-    }
+  async #directory({ path, scans, below }: Directory): Promise<void> {
     const all = this.#candidates(path, scans, below);
     if (scans.length > 0)
       this.#how.extras?.visited(
@@ -92,9 +79,6 @@ export class Merge {
       );
     await this.#files(path, all);
     if (all.length === 0 && below.size === 0 && scans.length > 0) await this.#makeDirectory(path);
-    return inByteOrder([...below.keys()])
-      .reverse()
-      .map((name) => ({ path: joinKey(path, name), origins: below.get(name) as Origin[] }));
   }
 
   /** The key of a directory; '' is the root. */

@@ -18,6 +18,7 @@ import { afterAll, expect, it, onTestFinished, vi } from 'vitest';
 import { useCluster } from './support/cluster.ts';
 import { blocks, section } from './support/documents.ts';
 import { FakeMogile } from './support/mogilefs.ts';
+import { mountDevices, mysqlDump } from './support/mogilefs-dump.ts';
 
 vi.setConfig({ testTimeout: 120_000 });
 
@@ -96,7 +97,12 @@ it('takes the domains, classes and keys of a MogileFS', async () => {
     mogile.put('Images', key, Buffer.alloc(3_145_728));
   mogile.put('Images', 'logo.png', 'a logo');
   for (const key of ['terms.pdf', 'prices.pdf', '/slash']) mogile.put('docs', key, key);
-  await typeSection('From MogileFS', [1], { 'mogile1:7001,mogile2:7001': mogile.address });
+  write('mogilefs.sql', mysqlDump(mogile));
+  mountDevices(mogile, join(machine, 'mnt/mogdata'));
+  await typeSection('From MogileFS', [1, 1], {
+    'mogile1:7001,mogile2:7001': mogile.address,
+    'mogilefs.sql': join(machine, 'mogilefs.sql'),
+  });
 });
 
 it('copies a site, whose later writes are its own', async () => {

@@ -1,9 +1,14 @@
 // `cistern import mogilefs`: what a MogileFS holds comes in with its domains, classes and keys, and a second run takes
-// what is new. The MogileFS is test/support/mogilefs.ts.
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+// what is new. The MogileFS is test/support/mogilefs.ts, its dumps are of
+// test/support/mogilefs-dump.ts.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { jsonLines, useCistern } from './support/cistern.ts';
 import { useCluster } from './support/cluster.ts';
 import { FakeMogile } from './support/mogilefs.ts';
+import { mountDevices, mysqlDump, postgresDump } from './support/mogilefs-dump.ts';
 
 vi.setConfig({ testTimeout: 120_000 });
 
@@ -81,4 +86,64 @@ test('a tracker that is not there is exit code 2', async () => {
   const ran = await admin(['import', 'mogilefs', '127.0.0.1:1']);
   expect(ran.code).toBe(2);
   expect(ran.stderr).toMatch(/^cistern: cannot reach MogileFS's tracker at 127\.0\.0\.1:1 .*\n$/);
+});
+
+describe('a dump of the database', () => {
+  const scratch = mkdtempSync(join(tmpdir(), 'cistern-dump-'));
+  const odd = `it's "odd" \\ ünd (1),(2);\t日本`;
+  const old = new FakeMogile({ shop: { default: 2, Rare: 3 }, empty: { default: 2 } });
+  beforeAll(async () => {
+    await old.start();
+    old.put('shop', odd, 'of an odd name');
+    old.put('shop', 'rare', 'rare', 'Rare');
+    old.put('shop', 'large', Buffer.alloc(9 * 1024 * 1024, 'large'));
+    for (let i = 0; i < 20; i++) old.put('shop', `many/${i}`, `the text of ${i}`);
+  });
+  afterAll(() => {
+    old.stop();
+    rmSync(scratch, { recursive: true, force: true });
+  });
+  const dumped = (name: string, dump: string | Buffer) => {
+    writeFileSync(join(scratch, name), dump);
+    return join(scratch, name);
+  };
+  const moving = (args: string[], code = 0) =>
+    jsonLines<Line>(admin(['import', 'mogilefs', '--json', ...args]), code);
+
+  test('of MySQL says what there is, and the storage nodes have it', async () => {
+    const lines = await moving(['--dump', dumped('mysql.sql', mysqlDump(old)), '--map', 'shop=from-mysql']);
+    expect(lines.at(-1)).toMatchObject({ domains: 2, files: 23, stored: 23, left: 0, failed: 0 });
+    expect((await read('from-mysql', odd)).stdout).toBe('of an odd name');
+    expect((await read('from-mysql', 'many/13')).stdout).toBe('the text of 13');
+    const [rare] = await jsonLines(admin(['stat', '--json', '--domain', 'from-mysql', 'rare']));
+    expect(rare).toMatchObject({ class: 'rare', meta: { mogilefsFid: '2' } });
+    const again = await moving(['--dump', join(scratch, 'mysql.sql'), '--map', 'shop=from-mysql']);
+    expect(again.at(-1)).toMatchObject({ stored: 0, upToDate: 23 });
+  });
+
+  test('of PostgreSQL, with its devices mounted here: a copy that is not right is passed over', async () => {
+    old.spoiled.add(1);
+    mountDevices(old, scratch);
+    const how = ['--dump', dumped('postgres.sql', postgresDump(old)), '--devices', scratch, '--only', 'shop'];
+    const lines = await moving([...how, '--map', 'shop=from-disks']);
+    expect(lines.at(-1)).toMatchObject({ domains: 1, files: 23, stored: 23, left: 0, failed: 0 });
+    expect((await read('from-disks', odd)).stdout).toBe('of an odd name');
+    expect((await read('from-disks', 'large')).bytes).toHaveLength(9 * 1024 * 1024);
+    rmSync(join(scratch, 'dev2'), { recursive: true });
+    const lost = await moving([...how, '--map', 'shop=nowhere'], 1);
+    expect(lost.at(-1)).toMatchObject({ stored: 0, failed: 23 });
+  });
+
+  test('that is none, or wrong use, is exit code 2', async () => {
+    for (const args of [
+      ['--dump', dumped('none.sql', 'SELECT 1;\n')],
+      ['--dump', join(scratch, 'missing.sql')],
+      [],
+      [old.address, '--dump', join(scratch, 'none.sql')],
+      [old.address, '--devices', scratch],
+    ]) {
+      const ran = await admin(['import', 'mogilefs', ...args]);
+      expect([args, ran.code, ran.stderr]).toEqual([args, 2, expect.stringMatching(/^cistern: .+\n$/)]);
+    }
+  });
 });

@@ -1,14 +1,19 @@
-// `cistern import mogilefs`: the domains, classes and keys of a MogileFS that runs, with all its files.
+// `cistern import mogilefs`: the domains, classes and keys of a MogileFS that runs, or of a dump of its database, with all
+// its files.
 import type { Command } from 'commander';
-import { EXIT, usage } from '../lib/failure.ts';
+import { attempt, EXIT, failureOf, usage } from '../lib/failure.ts';
 import { formatBytes, plural } from '../lib/format.ts';
 import { byteRate, list, positive } from '../lib/options.ts';
 import { paceOf } from '../lib/pace.ts';
 import { run, type Session, verb } from '../lib/session.ts';
+import { MogileDump } from '../mogilefs/dump.ts';
 import { Move } from '../mogilefs/move.ts';
+import type { MogileSource } from '../mogilefs/source.ts';
 import { MogileTracker } from '../mogilefs/tracker.ts';
 
 interface Options {
+  dump?: string;
+  devices?: string;
   only?: string[];
   map?: Map<string, string>;
   stripSlashes?: boolean;
@@ -27,12 +32,16 @@ export function register(importing: Command): void {
       examples: [
         'import mogilefs mogile1:7001,mogile2:7001                 all domains',
         'import mogilefs mogile1:7001 --only images --map images=example.com',
+        'import mogilefs --dump mogilefs.sql                       without trackers; blobs from the storage nodes',
+        'import mogilefs --dump mogilefs.sql --devices /var/mogdata  from the disks: /var/mogdata/dev1, ...',
       ],
     },
   )
-    .argument('<trackers>', "MogileFS's trackers, separated by commas: host:port", (text) =>
+    .argument('[trackers]', "MogileFS's trackers, separated by commas: host:port", (text) =>
       list(text, undefined),
     )
+    .option('--dump <file>', "a dump of MogileFS's database instead (mysqldump, pg_dump or SQLite's)")
+    .option('--devices <dir>', 'with --dump: read the files from devices that are mounted in this directory')
     .option('--only <domains>', 'only these of its domains, separated by commas', list)
     .option('--map <old=new>', 'what a domain is called here (may be repeated)', renames)
     .option('--strip-slashes', 'leave out slashes that a key begins with')
@@ -42,14 +51,18 @@ export function register(importing: Command): void {
     .action(run(importMogilefs));
 }
 
-async function importMogilefs(session: Session, addresses: string[], options: Options): Promise<number> {
+async function importMogilefs(
+  session: Session,
+  addresses: string[] | undefined,
+  options: Options,
+): Promise<number> {
   const { admin: api, out, signal } = session;
-  const tracker = new MogileTracker(addresses);
+  const source = await sourceOf(addresses, options);
   const { only, map = new Map(), stripSlashes = false, dryRun = false, concurrency, limitRate } = options;
   const pace = paceOf(limitRate === 'default' ? 0 : limitRate, signal);
   const move = new Move({
     api,
-    tracker,
+    source,
     rename: map,
     stripSlashes,
     dryRun,
@@ -64,7 +77,7 @@ async function importMogilefs(session: Session, addresses: string[], options: Op
       ),
   });
   try {
-    const domains = await tracker.domains();
+    const domains = await source.domains();
     const unknown = only?.find((name) => !domains.some((domain) => domain.name === name));
     if (unknown !== undefined) throw usage(`MogileFS has no domain '${unknown}'`);
     const chosen = domains.filter(({ name }) => only?.includes(name) ?? true);
@@ -73,7 +86,7 @@ async function importMogilefs(session: Session, addresses: string[], options: Op
     for (const domain of chosen) await move.domain(domain);
   } finally {
     move.end();
-    tracker.close();
+    source.close();
   }
   const { counts } = move;
   const left = counts.left + counts.failed;
@@ -84,6 +97,19 @@ async function importMogilefs(session: Session, addresses: string[], options: Op
       `${counts.upToDate} were there, ${counts.conflicts} in conflict, ${left} left`,
   );
   return left + counts.conflicts === 0 ? EXIT.ok : EXIT.failed;
+}
+
+async function sourceOf(addresses: string[] | undefined, { dump, devices }: Options): Promise<MogileSource> {
+  if ((addresses === undefined) === (dump === undefined)) {
+    throw usage("name MogileFS's trackers, or a dump of its database", 'such as --dump mogilefs.sql');
+  }
+  if (addresses === undefined) {
+    return attempt('cannot read the dump', () => MogileDump.read(dump as string, devices)).catch((error) => {
+      throw failureOf(error).withExit(EXIT.couldNotLook);
+    });
+  }
+  if (devices !== undefined) throw usage('--devices wants --dump');
+  return new MogileTracker(addresses);
 }
 
 function renames(text: string, before: Map<string, string> | undefined): Map<string, string> {

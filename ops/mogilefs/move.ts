@@ -1,11 +1,14 @@
 // Moves the files of MogileFS into Cistern: domains, classes and keys as they are, each file read from a storage node,
-// compared with what the tracker says of it, and stored under its digest. A second run takes what is new.
+// compared with what MogileFS says of it, and stored under its digest. A second run takes what is new.
 import { createHash } from 'node:crypto';
-import { createWriteStream, mkdtempSync, rmSync } from 'node:fs';
+import { createReadStream, createWriteStream, mkdtempSync, rmSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
+import { fileURLToPath } from 'node:url';
 import pLimit from 'p-limit';
 import { request } from 'undici';
 import { NAME_PATTERN, validateKey } from '../../services/keys.ts';
@@ -15,11 +18,11 @@ import { statKeys } from '../lib/listing.ts';
 import type { Pace } from '../lib/pace.ts';
 import type { FileEntry } from '../lib/types.ts';
 import { DIRECT_ABOVE, Uploader, type UploadOptions } from '../lib/upload.ts';
-import type { MogileDomain, MogileFile, MogileTracker } from './tracker.ts';
+import type { MogileDomain, MogileFile, MogileSource } from './source.ts';
 
 export interface MoveOptions {
   api: Api;
-  tracker: MogileTracker;
+  source: MogileSource;
   /** MogileFS's domain -> ours; others keep their names. */
   rename: Map<string, string>;
   /** Keys there may begin with slashes, ours never. */
@@ -60,13 +63,13 @@ export class Move {
 
   async domain(source: MogileDomain): Promise<void> {
     const target = this.targetName(source.name);
-    const { api, signal, tracker, concurrency, dryRun } = this.#how;
+    const { api, signal, concurrency, dryRun } = this.#how;
     if (!dryRun) await this.#makeDomain(target, source);
     this.counts.domains++;
     const uploader = new Uploader(api, target, signal, true);
     const limit = pLimit(concurrency);
     try {
-      for await (const keys of tracker.keys(source.name)) {
+      for await (const keys of this.#how.source.keys(source.name)) {
         signal.throwIfAborted();
         this.counts.files += keys.length;
         const wanted = keys.flatMap((key) => this.#target(source.name, key));
@@ -154,10 +157,10 @@ export class Move {
     key: string,
     where: { domain: string; to: string; there: FileEntry | null; uploader: Uploader },
   ): Promise<void> {
-    const { tracker, dryRun, signal, tell } = this.#how;
+    const { source, dryRun, signal, tell } = this.#how;
     const { there } = where;
     try {
-      const file = await tracker.file(domain, key);
+      const file = await source.file(domain, key);
       // It was deleted since it was listed.
       if (file === undefined) return;
       if (there?.meta[FID] === file.fid) {
@@ -184,7 +187,7 @@ export class Move {
     }
   }
 
-  /** Reads a file from one storage node after the other, until its bytes are what the tracker says, and stores it. */
+  /** Reads a file from one storage node after the other, until its bytes are what MogileFS says, and stores it. */
   async #copy(
     domain: string,
     key: string,
@@ -192,7 +195,7 @@ export class Move {
     { to, there, uploader }: { to: string; there: FileEntry | null; uploader: Uploader },
   ): Promise<void> {
     let last: Error = new Error('MogileFS names no storage node that has it');
-    for (const url of await this.#how.tracker.paths(domain, key)) {
+    for (const url of await this.#how.source.paths(domain, key)) {
       const spool = join(this.#scratch, `${file.fid}-${process.pid}`);
       try {
         const { bytes, mtime } = await this.#read(url, file, spool);
@@ -220,18 +223,8 @@ export class Move {
     url: string,
     file: MogileFile,
     spool: string,
-  ): Promise<{ bytes?: Buffer; mtime?: Date | undefined }> {
-    const { statusCode, headers, body } = await request(url, {
-      signal: this.#how.signal,
-      headersTimeout: 30_000,
-      bodyTimeout: 30_000,
-    });
-    if (statusCode !== 200) {
-      await body.dump();
-      throw new Error(`${url} answered ${statusCode}`);
-    }
-    const changed = Date.parse(String(headers['last-modified']));
-    const mtime = Number.isNaN(changed) ? {} : { mtime: new Date(changed) };
+  ): Promise<{ bytes?: Buffer; mtime: Date | undefined }> {
+    const { body, mtime } = await open(url, this.#how.signal);
     const md5 = createHash('md5');
     let length = 0;
     const count = (chunk: Buffer) => {
@@ -248,10 +241,29 @@ export class Move {
     }
     const [kind, digest] = file.checksum?.split(':') ?? [];
     if (length !== file.length || (kind === 'MD5' && digest !== md5.digest('hex'))) {
-      throw new Error(`${url} does not hold the ${file.length} bytes that MogileFS's tracker speaks of`);
+      throw new Error(`${url} does not hold the ${file.length} bytes that MogileFS speaks of`);
     }
-    return { ...(bytes && { bytes }), ...mtime };
+    return { ...(bytes && { bytes }), mtime };
   }
+}
+
+/** A copy of a file: at a storage node, or on a device that is mounted here. */
+async function open(url: string, signal: AbortSignal): Promise<{ body: Readable; mtime: Date | undefined }> {
+  if (url.startsWith('file:')) {
+    const path = fileURLToPath(url);
+    return { mtime: (await stat(path)).mtime, body: createReadStream(path, { signal }) };
+  }
+  const { statusCode, headers, body } = await request(url, {
+    signal,
+    headersTimeout: 30_000,
+    bodyTimeout: 30_000,
+  });
+  if (statusCode !== 200) {
+    await body.dump();
+    throw new Error(`${url} answered ${statusCode}`);
+  }
+  const changed = Date.parse(String(headers['last-modified']));
+  return { body, mtime: Number.isNaN(changed) ? undefined : new Date(changed) };
 }
 
 /** MogileFS's class names may have letters that ours have not. */

@@ -4,20 +4,7 @@
 import { connect, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import { Failure } from '../lib/failure.ts';
-
-export interface MogileDomain {
-  name: string;
-  classes: { name: string; mindevcount: number }[];
-}
-
-export interface MogileFile {
-  fid: string;
-  class: string;
-  /** Bytes. */
-  length: number;
-  /** 'MD5:<hex>', if the class keeps checksums. */
-  checksum?: string | undefined;
-}
+import type { MogileDomain, MogileFile, MogileSource } from './source.ts';
 
 /** What a tracker answered instead of OK. */
 export class MogileError extends Error {
@@ -35,7 +22,7 @@ const PAGE = 1_000;
 
 type Answer = { line: string } | { error: Error };
 
-export class MogileTracker {
+export class MogileTracker implements MogileSource {
   readonly #addresses: { host: string; port: number }[];
   #socket: Socket | undefined;
   #waiting: ((answer: Answer) => void)[] = [];
@@ -59,7 +46,6 @@ export class MogileTracker {
     }));
   }
 
-  /** The keys of a domain in their order, page by page. */
   async *keys(domain: string): AsyncGenerator<string[]> {
     for (let after = ''; ; ) {
       try {
@@ -77,7 +63,6 @@ export class MogileTracker {
     }
   }
 
-  /** Undefined if the key is not there (any more). */
   async file(domain: string, key: string): Promise<MogileFile | undefined> {
     try {
       const fields = await this.#ask('file_info', { domain, key });
@@ -93,7 +78,6 @@ export class MogileTracker {
     }
   }
 
-  /** URLs at storage nodes that may hold the file. */
   async paths(domain: string, key: string): Promise<string[]> {
     const fields = await this.#ask('get_paths', { domain, key, noverify: '1', pathcount: '8' });
     return numbered(fields, 'paths', (i) => fields.get(`path${i}`) ?? '');

@@ -13,6 +13,7 @@ import { type CodeBase, findCodeBase } from './code-base.ts';
 const EXTRAS = [
   'with Drush',
   'a site that moves by Drush',
+  'a site whose heads were kept in step by rsync',
   'with the ImageMagick toolkit',
   'contributed modules',
 ];

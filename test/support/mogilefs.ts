@@ -19,7 +19,8 @@ export class FakeMogile {
   /** Devices whose copies have other bytes than they should. */
   readonly spoiled = new Set<number>();
   address = '';
-  #httpPort = 0;
+  /** Of its storage nodes. */
+  httpPort = 0;
   #nextFid = 1;
   readonly #servers: { close(): unknown }[] = [];
   readonly #connections = new Set<{ destroy(): unknown }>();
@@ -51,7 +52,7 @@ export class FakeMogile {
         socket.write(`${this.#answer(command, new URLSearchParams(query))}\r\n`);
       });
     });
-    this.#httpPort = await listening(http);
+    this.httpPort = await listening(http);
     this.address = `127.0.0.1:${await listening(tracker)}`;
     this.#servers.push(http, tracker);
   }
@@ -113,10 +114,14 @@ export class FakeMogile {
   }
 
   #path(device: number, fid: number): string {
-    const digits = String(fid).padStart(10, '0');
-    const place = `${digits.slice(0, 1)}/${digits.slice(1, 4)}/${digits.slice(4, 7)}/${digits}.fid`;
-    return `http://127.0.0.1:${this.#httpPort}/dev${device}/${place}`;
+    return `http://127.0.0.1:${this.httpPort}/${pathOfBlob(device, fid)}`;
   }
+}
+
+/** Below the directory in which devices are mounted. */
+export function pathOfBlob(device: number, fid: number): string {
+  const digits = String(fid).padStart(10, '0');
+  return `dev${device}/${digits.slice(0, 1)}/${digits.slice(1, 4)}/${digits.slice(4, 7)}/${digits}.fid`;
 }
 
 function ok(fields: Record<string, string | number>): string {

@@ -56,7 +56,7 @@ export class Merge {
     const { known, report, store, extras, signal, origins, everything } = this.#how;
     const excluded = (path: string) => this.#excluded(path);
     try {
-      for await (const directory of walk({ origins, everything, excluded, skip: this.#skip })) {
+      for (const directory of walk({ origins, everything, excluded, skip: this.#skip })) {
         signal.throwIfAborted();
         await this.#directory(directory);
       }

@@ -1,17 +1,7 @@
 // Goes through the trees of several origins side by side, directory by directory, in the byte order of their paths.
 import { joinKey } from '../lib/local.ts';
-import { type Found, Scanner } from './scanner.ts';
 import { inByteOrder } from './summaries.ts';
-import type { Origin, Scanned, Skip } from './tree.ts';
-
-/** Directories that are looked at before it is their turn. */
-const AHEAD = 4;
-
-/** A directory, and the origins that have it. */
-interface Place {
-  path: string;
-  origins: Origin[];
-}
+import { type Origin, type Scanned, type Skip, scanDirectory } from './tree.ts';
 
 export interface Directory {
   /** Relative to the origins; '' for themselves. */
@@ -30,51 +20,28 @@ export interface WalkOptions {
   skip: Skip;
 }
 
-export async function* walk({ origins, everything, excluded, skip }: WalkOptions): AsyncGenerator<Directory> {
-  const scanner = new Scanner(everything);
-  const looks = new Map<string, Promise<Found[]>>();
-  const look = (place: Place): Promise<Found[]> => {
-    let found = looks.get(place.path);
-    if (found === undefined) {
-      found = Promise.all(place.origins.map((origin) => scanner.scan(origin, place.path)));
-      // Nobody waits for it if another fails before.
-      found.catch(() => {});
-      looks.set(place.path, found);
-    }
-    return found;
-  };
-  const places: Place[] = [{ path: '', origins }];
-  try {
-    for (let next = places.pop(); next !== undefined; next = places.pop()) {
-      const looking = look(next);
-      for (const later of places.slice(-AHEAD)) look(later);
-      const { path } = next;
-      looks.delete(path);
-      const scans = scansOf(next, await looking, skip);
-      const below = directoriesIn(path, scans, { excluded, skip });
-      yield { path, scans, below };
-      const inTurn = inByteOrder([...below.keys()]).reverse();
-      places.push(
-        ...inTurn.map((name) => ({ path: joinKey(path, name), origins: below.get(name) as Origin[] })),
-      );
-    }
-  } finally {
-    await scanner.close();
+export function* walk(options: WalkOptions): Generator<Directory> {
+  const { everything, skip } = options;
+  const places = [{ path: '', origins: options.origins }];
+  for (let next = places.pop(); next !== undefined; next = places.pop()) {
+    const { path, origins } = next;
+    const scans = origins.flatMap((origin): [Origin, Scanned][] => {
+      const scanned = scanDirectory(origin, path, everything, skip);
+      return scanned === undefined ? [] : [[origin, scanned]];
+    });
+    const below = directoriesIn(path, scans, options);
+    yield { path, scans, below };
+    const inTurn = inByteOrder([...below.keys()]).reverse();
+    places.push(
+      ...inTurn.map((name) => ({ path: joinKey(path, name), origins: below.get(name) as Origin[] })),
+    );
   }
-}
-
-function scansOf({ origins }: Place, found: Found[], skip: Skip): [Origin, Scanned][] {
-  return found.flatMap(({ scanned, skipped }, i): [Origin, Scanned][] => {
-    const origin = origins[i] as Origin;
-    for (const { path, why, left } of skipped) skip(origin, path, why, left);
-    return scanned === undefined ? [] : [[origin, scanned]];
-  });
 }
 
 function directoriesIn(
   path: string,
   scans: [Origin, Scanned][],
-  { excluded, skip }: Pick<WalkOptions, 'excluded' | 'skip'>,
+  { excluded, skip }: WalkOptions,
 ): Map<string, Origin[]> {
   const below = new Map<string, Origin[]>();
   for (const [origin, { directories }] of scans) {

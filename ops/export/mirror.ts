@@ -2,14 +2,7 @@
 // verified. Goes by the summaries of directories, and lists only those that are not the same.
 import { lstatSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import {
-  DEFAULT_MODE,
-  digestOf,
-  filesIn,
-  inByteOrder,
-  type Summary,
-  summariesOf,
-} from '../import/summaries.ts';
+import { DEFAULT_MODE, filesIn, holdsSame, type Summary, summariesOf } from '../import/summaries.ts';
 import { type LocalFile, scanDirectory } from '../import/tree.ts';
 import type { Api } from '../lib/api.ts';
 import { downloadTo } from '../lib/download.ts';
@@ -105,7 +98,7 @@ export class Mirror {
     const files = local?.files ?? new Map<string, LocalFile>();
     this.#forgetParts(files, path === '');
     const directories = new Set(local?.directories);
-    if (summary !== undefined && !isSame(summary, files)) await this.#compare(key, summary, files);
+    if (summary !== undefined && !holdsSame(summary, files)) await this.#compare(key, summary, files);
     else this.#upToDate(files.size, summary?.bytes ?? 0);
     const wanted = new Set(children);
     for (const name of directories) if (!wanted.has(name)) this.#extra(joinKey(path, name), true);
@@ -227,12 +220,6 @@ function childrenOf(summaries: Map<string, Summary>, prefix: string): Map<string
     else siblings.push(key.slice(slash + 1));
   }
   return children;
-}
-
-function isSame(summary: Summary, local: Map<string, LocalFile>): boolean {
-  if (summary.files !== local.size) return false;
-  const named = inByteOrder([...local.keys()]).map((name) => ({ name, ...(local.get(name) as LocalFile) }));
-  return summary.digest === digestOf(named);
 }
 
 function isCurrent(local: LocalFile, entry: FileEntry): boolean {

@@ -10,7 +10,7 @@ import type { Extras } from './extras.ts';
 import type { KnownFiles } from './known.ts';
 import { type Report, type Version, versionOf } from './report.ts';
 import type { Store, Task } from './store.ts';
-import { DEFAULT_MODE, digestOf, filesIn, inByteOrder, SummariesAhead } from './summaries.ts';
+import { DEFAULT_MODE, filesIn, holdsSame, inByteOrder, SummariesAhead } from './summaries.ts';
 import { digestOfFile, type LocalFile, type Origin, type Scanned, type Skip } from './tree.ts';
 import { type Directory, walk } from './walk.ts';
 
@@ -71,6 +71,7 @@ export class Merge {
   }
 
   async #directory({ path, scans, below }: Directory): Promise<void> {
+    if (await this.#isSame(path, scans)) return;
     const all = this.#candidates(path, scans, below);
     if (scans.length > 0)
       this.#how.extras?.visited(
@@ -79,6 +80,26 @@ export class Merge {
       );
     await this.#files(path, all);
     if (all.length === 0 && below.size === 0 && scans.length > 0) await this.#makeDirectory(path);
+  }
+
+  /**
+   * Whether the only origin has in a directory what the store has. Nothing need be known of each name then: where nothing
+   * is new, that would be most of the work.
+   */
+  async #isSame(path: string, [scan, ...others]: [Origin, Scanned][]): Promise<boolean> {
+    const { origins, known, exclude, report, progress, extras } = this.#how;
+    const files = scan?.[1].files;
+    if (!files?.size || origins.length > 1 || others.length > 0 || known !== undefined || exclude.length > 0)
+      return false;
+    const summary = await this.#summaries.of(this.#keyOf(path));
+    if (summary === undefined || !holdsSame(summary, files)) return false;
+    extras?.visited(this.#keyOf(path), files.values());
+    report.counts.files += files.size;
+    report.counts.bytes += summary.bytes;
+    this.#seen += files.size;
+    progress.setTotal(this.#seen);
+    this.#upToDate(files.size);
+    return true;
   }
 
   /** The key of a directory; '' is the root. */
@@ -137,10 +158,7 @@ export class Merge {
     if (all.length === 0 && extras === undefined) return;
     const summary = await this.#summaries.of(this.#keyOf(path));
     const rivals = all.filter(({ files }) => files.some((file) => !same(file, files[0])));
-    const unchanged =
-      summary?.files === all.length &&
-      summary.digest ===
-        digestOf(all.map(({ name, files: [{ size, mtimeMs, mode }] }) => ({ name, size, mtimeMs, mode })));
+    const unchanged = holdsSame(summary, new Map(all.map(({ name, files }) => [name, files[0]])));
     if (unchanged) this.#upToDate(all.length - rivals.length);
     const there =
       summary === undefined || summary.files === 0 || (unchanged && rivals.length === 0)

@@ -16,9 +16,8 @@ export interface Summary {
 /** What files without a mode in the store count as having. */
 export const DEFAULT_MODE = '0644';
 
-/** What a summary's digest is made of (docs/http-api.md). */
-export interface Named {
-  name: string;
+/** What a summary's digest is made of, beside the names (docs/http-api.md). */
+export interface Attributes {
   size: number;
   mtimeMs: number;
   mode: string;
@@ -116,11 +115,15 @@ export class SummariesAhead {
 
 const pathOf = (key: string) => Buffer.from(key === '' ? '' : `${key}/`);
 
-/** The digest of files, which must be in byte order of their names. */
-export function digestOf(files: Named[]): string {
+/** Whether a directory of the store holds these files, by name, and no others. */
+export function holdsSame(summary: Summary | undefined, files: ReadonlyMap<string, Attributes>): boolean {
+  if (summary?.files !== files.size) return false;
   let lines = '';
-  for (const { name, size, mtimeMs, mode } of files) lines += `${name}/${size}/${mtimeMs}/${mode}\n`;
-  return hash('sha256', lines, 'hex');
+  for (const name of inByteOrder([...files.keys()])) {
+    const { size, mtimeMs, mode } = files.get(name) as Attributes;
+    lines += `${name}/${size}/${mtimeMs}/${mode}\n`;
+  }
+  return summary.digest === hash('sha256', lines, 'hex');
 }
 
 /** Sorts names as the store does: by their bytes in UTF-8. */

@@ -3,7 +3,6 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
-  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -16,6 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { lacksProgram, needs } from './support/needs.ts';
+import { packPhp } from './support/php-packages.ts';
 import { createDatabase } from './support/postgres.ts';
 import { waitFor } from './support/wait.ts';
 
@@ -219,18 +219,9 @@ describe('composer archive', () => {
   });
 
   it('gives the PHP package and the Drupal module, which Composer installs', async () => {
-    // Packed where it is, as a user does; a copy keeps what developers have there (vendor/) out of the way.
-    const source = join(root, 'client-php-shim');
-    cpSync(join(ROOT, 'client-php-shim'), source, {
-      recursive: true,
-      filter: (path) => !/client-php-shim\/(vendor|\.cache)$/.test(path),
-    });
     mkdirSync(home, { recursive: true });
     mkdirSync(site);
-    for (const folder of [source, join(source, 'drupal/cistern')]) {
-      const made = await composer(['archive', '--format=zip', `--dir=${artifacts}`], folder);
-      expect(made, made.stderr).toMatchObject({ code: 0 });
-    }
+    await packPhp(root, artifacts);
     expect(readdirSync(artifacts).sort()).toEqual([
       `cistern-cistern-${version}.zip`,
       `drupal-cistern-${version}.zip`,

@@ -89,9 +89,11 @@ describe('a bit that flips on a disk', () => {
       return right.length === 2 && now.length === 2;
     });
     await healthy();
-    const { quarantined, scrub } = await device(victim);
-    expect(quarantined).toBeGreaterThan(0);
-    expect(scrub?.found).toBeGreaterThan(0);
+    // Its next heartbeat says so.
+    await until('the device to have said so', async () => {
+      const { quarantined, scrub } = await device(victim);
+      return (quarantined ?? 0) > 0 && (scrub?.found ?? 0) > 0;
+    });
     expect((await cistern('device', 'show', String(victim))).stdout).toMatch(/^bad found, ever\t[1-9]/m);
   });
 });

@@ -1,12 +1,13 @@
 // The packages on clean roots: containers with Node and npm, or PHP and Composer, and nothing of this repository.
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeEach, expect, it, onTestFinished } from 'vitest';
 import { blockOf } from '../support/documents.ts';
 import { needs } from '../support/needs.ts';
+import { packPhp } from '../support/php-packages.ts';
 import { Up } from '../support/up.ts';
-import { docker, lacksEngine, run } from './engine.ts';
+import { docker, lacksEngine } from './engine.ts';
 import { buildImage, install, packNpm } from './pack.ts';
 
 const packages = mkdtempSync(join(tmpdir(), 'cistern-packages-'));
@@ -51,12 +52,7 @@ const COMPOSER_JSON = {
 };
 
 it('installs from composer archive, and does what the first lines of docs/php.md say', async () => {
-  const source = join(packages, 'source');
-  // A copy keeps what developers have there (vendor/) out of the way.
-  const filter = (path: string) => !/client-php-shim\/(vendor|\.cache)$/.test(path);
-  cpSync('client-php-shim', source, { recursive: true, filter });
-  for (const folder of [source, join(source, 'drupal/cistern')])
-    await run('composer', ['archive', '--format=zip', `--dir=${packages}/archives`], {}, folder);
+  await packPhp(packages, join(packages, 'archives'));
   mkdirSync(join(packages, 'site'));
   writeFileSync(join(packages, 'site/composer.json'), JSON.stringify(COMPOSER_JSON));
   const up = new Up(join(packages, 'state'), '--port', '0', '--json');

@@ -22,7 +22,6 @@ export interface ExtrasOptions {
 export class Extras {
   readonly #how: ExtrasOptions;
   readonly #files: FileEntry[] = [];
-  readonly #directories: string[] = [];
   /** Keys of directories that were looked into. */
   readonly #visited = new Set<string>();
   /** Paths that were left out: what the store has there is nobody's business. */
@@ -44,8 +43,8 @@ export class Extras {
   }
 
   /** The store has files that none of the directories has. */
-  add(files: FileEntry[]): void {
-    this.#files.push(...files);
+  add(files: Iterable<FileEntry>): void {
+    for (const file of files) this.#files.push(file);
   }
 
   /**
@@ -61,10 +60,8 @@ export class Extras {
         exit: EXIT.couldNotLook,
       });
     }
-    for (const key of await summaries.rest(this.#visited)) {
-      this.#directories.push(key);
-      this.#files.push(...(await filesIn(api, domain, key)).values());
-    }
+    const directories = await summaries.rest(this.#visited);
+    for (const key of directories) this.add((await filesIn(api, domain, key)).values());
     const kept = report.counts.left + report.counts.failed > 0;
     const limit = pLimit(concurrency);
     const remove = async (file: FileEntry) => {
@@ -76,7 +73,7 @@ export class Extras {
     await limit.map(this.#files, remove);
     if (kept || dryRun) return;
     // Those below come first.
-    for (const key of inByteOrder(this.#directories).reverse()) {
+    for (const key of inByteOrder(directories).reverse()) {
       if (this.#isLeftOut(this.#pathOf(key))) continue;
       await unlessGone(api.send({ method: 'DELETE', path: directoryPath(domain, key), repeatable: true }));
     }

@@ -168,7 +168,7 @@ export class Merge {
       await this.#decide(candidates, there.get(candidates.name));
       there.delete(candidates.name);
     }
-    if (!unchanged) extras?.add([...there.values()]);
+    if (!unchanged) extras?.add(there.values());
   }
 
   #tellPartial({ path, files }: Candidates): void {

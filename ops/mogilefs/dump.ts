@@ -1,6 +1,7 @@
 // A MogileFS as a dump of its database has it, for one whose trackers do not run any more. All names are kept in memory, a
 // few hundred bytes for each file; the bytes are read from storage nodes, or from devices that are mounted here.
 import { pathToFileURL } from 'node:url';
+import { blobPath } from '../../storage-node/layout.ts';
 import { Failure } from '../lib/failure.ts';
 import type { MogileDomain, MogileFile, MogileSource } from './source.ts';
 import { hexOf, type Row, rowsOf, textOf } from './sql.ts';
@@ -22,7 +23,9 @@ interface Domain {
 export class MogileDump implements MogileSource {
   /** Where devices are mounted: `dev1`, `dev2`, ... lie in it. */
   readonly #devices: string | undefined;
+  /** By id. */
   readonly #domains = new Map<string, Domain>();
+  readonly #named = new Map<string, Domain>();
   readonly #locations = new Map<number, number[]>();
   readonly #checksums = new Map<number, string>();
   readonly #hosts = new Map<string, string>();
@@ -47,6 +50,7 @@ export class MogileDump implements MogileSource {
         exit: 2,
       });
     }
+    for (const domain of dump.#domains.values()) dump.#named.set(domain.name, domain);
     return dump;
   }
 
@@ -56,7 +60,7 @@ export class MogileDump implements MogileSource {
 
   async *keys(domain: string): AsyncGenerator<string[]> {
     let page: string[] = [];
-    for (const key of this.#named(domain)?.files.keys() ?? []) {
+    for (const key of this.#named.get(domain)?.files.keys() ?? []) {
       page.push(key);
       if (page.length < PAGE) continue;
       yield page;
@@ -66,7 +70,7 @@ export class MogileDump implements MogileSource {
   }
 
   async file(domain: string, key: string): Promise<MogileFile | undefined> {
-    const of = this.#named(domain);
+    const of = this.#named.get(domain);
     const file = of?.files.get(key);
     if (of === undefined || file === undefined) return undefined;
     const { fid, length } = file;
@@ -75,10 +79,9 @@ export class MogileDump implements MogileSource {
   }
 
   async paths(domain: string, key: string): Promise<string[]> {
-    const fid = this.#named(domain)?.files.get(key)?.fid;
+    const fid = this.#named.get(domain)?.files.get(key)?.fid;
     if (fid === undefined) return [];
-    const digits = String(fid).padStart(10, '0');
-    const place = `${digits.slice(0, -9)}/${digits.slice(-9, -6)}/${digits.slice(-6, -3)}/${digits}.fid`;
+    const place = blobPath(fid);
     return (this.#locations.get(fid) ?? []).flatMap((device) => {
       if (this.#devices !== undefined)
         return [pathToFileURL(`${this.#devices}/dev${device}/${place}`).toString()];
@@ -88,10 +91,6 @@ export class MogileDump implements MogileSource {
   }
 
   close(): void {}
-
-  #named(name: string): Domain | undefined {
-    return [...this.#domains.values()].find((domain) => domain.name === name);
-  }
 
   #domain(dmid: string): Domain {
     const domain = this.#domains.get(dmid) ?? { name: dmid, classes: new Map(), files: new Map() };

@@ -36,9 +36,9 @@ export async function* rowsOf(file: string, tables: ReadonlySet<string>): AsyncG
       definition = undefined;
       continue;
     }
-    const [, copied_, names] = COPY.exec(line) ?? [];
-    if (copied_ !== undefined && names !== undefined) {
-      copying = { table: bare(copied_), columns: names.split(',').map(bare) };
+    const [, target, names] = COPY.exec(line) ?? [];
+    if (target !== undefined && names !== undefined) {
+      copying = { table: bare(target), columns: names.split(',').map(bare) };
       continue;
     }
     const insert = INSERT.exec(line);

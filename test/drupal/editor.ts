@@ -1,6 +1,7 @@
 // Somebody at work on a live site: uploads, replaces and deletes files of their own by one head, asks for derivatives, and
 // looks at once what another head shows.
 import { setTimeout as sleep } from 'node:timers/promises';
+import { expect } from 'vitest';
 import type { Head } from './head.ts';
 import { publicPath } from './site.ts';
 import { operate } from './switching.ts';
@@ -57,8 +58,7 @@ export class Editor {
 
   async #look(uri: string, data: string | null): Promise<void> {
     const tolerant = this.tolerant;
-    const answer = await this.#get(publicPath(uri));
-    const seen = answer.status === 200 ? answer.text : answer.status === 404 ? null : answer.status;
+    const seen = await shown(this.other, uri).catch(() => 0);
     if (seen !== data && !tolerant && !this.tolerant) {
       this.errors.push(`the other head shows ${seen} of ${uri}, not ${data}`);
     }
@@ -73,16 +73,32 @@ export class Editor {
       return;
     }
     const style = String((await operate(this.head, 'style', uri)).result);
-    const { status } = await this.#get(style);
+    const status = await this.#status(style);
     if (status !== 200 && !tolerant && !this.tolerant) this.errors.push(`derivative ${style}: ${status}`);
   }
 
-  async #get(path: string): Promise<{ status: number; text: string }> {
+  async #status(path: string): Promise<number> {
     try {
       const answer = await fetch(this.other.url('nginx') + path);
-      return { status: answer.status, text: await answer.text() };
+      await answer.arrayBuffer();
+      return answer.status;
     } catch {
-      return { status: 0, text: '' };
+      return 0;
     }
   }
+
+  /** After the work: each of these heads shows what was acknowledged last. */
+  async check(heads: Head[]): Promise<void> {
+    expect(this.operations).toBeGreaterThan(20);
+    for (const [uri, text] of this.files) {
+      for (const head of heads) expect([uri, await shown(head, uri)]).toEqual([uri, text]);
+    }
+  }
+}
+
+/** What a visitor of a head sees of a file; null if there is none, the status if that cannot be told. */
+export async function shown(head: Head, uri: string): Promise<string | number | null> {
+  const answer = await fetch(head.url('nginx') + publicPath(uri));
+  const text = await answer.text();
+  return answer.status === 200 ? text : answer.status === 404 ? null : answer.status;
 }

@@ -10,10 +10,9 @@ import { findProgram } from '../support/daemon.ts';
 import { lacksProgram } from '../support/needs.ts';
 import { giveToPool } from '../support/web-head.ts';
 import { drush, lacksDrush, skipIf } from './drush.ts';
-import { Editor } from './editor.ts';
+import { Editor, shown } from './editor.ts';
 import type { Head } from './head.ts';
 import type { Rig } from './rig.ts';
-import { publicPath } from './site.ts';
 import { operate, prepareSwitching, switchTo } from './switching.ts';
 
 const MAIN = new URL('../../ops/main.ts', import.meta.url).pathname;
@@ -126,22 +125,11 @@ export function movingFromRsync(rig: () => Rig): void {
         await work;
       }
       expect(errors()).toEqual([]);
-      for (const editor of editors) {
-        expect(editor.operations).toBeGreaterThan(20);
-        for (const [uri, text] of editor.files) {
-          expect([uri, await shown(editor.head, uri)]).toEqual([uri, text]);
-        }
-      }
+      for (const editor of editors) await editor.check([editor.head]);
       expect(existsSync(join(old(b), 'load/only-a.csv'))).toBe(true);
       expect(readFileSync(join(old(a), 'load/only-b.csv'), 'utf8')).toBe('never synchronized');
       expect((await operate(a, 'side', '')).result).toBe('Cistern\\Drupal\\OldPublicStream');
       for (const head of [a, b]) head.configure(rig().takeOverLine());
     });
   });
-}
-
-/** What a visitor of a head sees of a file; null if there is none. */
-async function shown(head: Head, uri: string): Promise<string | number | null> {
-  const answer = await fetch(head.url('nginx') + publicPath(uri));
-  return answer.status === 200 ? await answer.text() : answer.status === 404 ? null : answer.status;
 }

@@ -58,6 +58,13 @@ export class Client {
     }
   }
 
+  /** As at first, but for what was written. */
+  forget(): void {
+    this.failures.length = 0;
+    this.patience = 0;
+    this.waited = 0;
+  }
+
   start(): void {
     this.#stopped = false;
     this.#running = Promise.all([this.#work('a'), this.#work('b')]).then(() => {});

@@ -2,18 +2,21 @@
 // that are cut in two, processes that die, disks that are full, a node on another machine, a rolling upgrade under load,
 // and the loss of the database.
 import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { freePort } from '../../ops/up/ports.ts';
 import { blockOf } from '../support/documents.ts';
 import { lacksRoot, needs } from '../support/needs.ts';
 import { waitFor } from '../support/wait.ts';
 import { Client } from './client.ts';
-import { COMPOSE, docker, lacksEngine, run } from './engine.ts';
+import { COMPOSE, lacksEngine, run } from './engine.ts';
+import { disconnect, during, kill, partition, pause } from './faults.ts';
 import { fullVolumes, makeSmallVolumes } from './full-volume.ts';
+import { buildImage, removeImages } from './images.ts';
 import { monitoring, startMonitoring } from './monitoring.ts';
 import { Stack } from './stack.ts';
 
-const lack = lacksEngine();
+const lack = await lacksEngine();
 const stack = new Stack();
 let client: Client;
 
@@ -25,15 +28,17 @@ beforeAll(async () => {
   await startMonitoring(stack);
   client = new Client(stack.url, stack.adminToken);
 });
-beforeEach((context) => needs(context, lack));
+beforeEach((context) => {
+  needs(context, lack);
+  client.forget();
+});
 afterEach(async ({ task }) => {
   if (task.result?.state === 'fail' && lack === undefined) process.stderr.write(await stack.logs());
 });
 afterAll(async () => {
   if (lack !== undefined) return;
   await stack.down();
-  const tags = await docker('image', 'ls', '--quiet', stack.project);
-  await docker('image', 'rm', '--force', ...new Set(tags.trim().split('\n')));
+  await removeImages(stack.project);
 });
 
 it('does what the README says', async () => {
@@ -53,7 +58,7 @@ it('does what the README says', async () => {
 it('runs nothing as root, on file systems that cannot be written to, within limits', async () => {
   for (const service of ['postgres', 'tracker1', 'tracker2', 'node1', 'node2', 'node3', 'gateway']) {
     const { Config, HostConfig } = await stack.inspect(service);
-    expect([service, HostConfig.ReadonlyRootfs, HostConfig.RestartPolicy.Name]).toEqual([
+    expect([service, HostConfig.ReadonlyRootfs, HostConfig.RestartPolicy?.Name]).toEqual([
       service,
       true,
       'unless-stopped',
@@ -62,9 +67,8 @@ it('runs nothing as root, on file systems that cannot be written to, within limi
     expect(HostConfig.Memory).toBeGreaterThan(0);
     expect(HostConfig.NanoCpus).toBeGreaterThan(0);
     expect(['postgres', 'node', 'nginx']).toContain(Config.User);
-    const environment = await docker('inspect', '--format', '{{json .Config.Env}}', await stack.id(service));
-    expect(environment).not.toContain(stack.adminToken);
-    expect(await docker('exec', await stack.id(service), 'id', '-u')).not.toBe('0\n');
+    expect(Config.Env.join()).not.toContain(stack.adminToken);
+    expect(await stack.exec(service, ['id', '-u'])).not.toBe('0\n');
   }
 });
 
@@ -77,90 +81,77 @@ it('takes large files through the gateway', async () => {
 it('starts again what was killed, and loses nothing meanwhile', async (context) => {
   needs(context, lacksRoot());
   for (const service of ['tracker1', 'node2']) {
-    const { State, RestartCount } = await stack.inspect(service);
+    const { RestartCount } = await stack.inspect(service);
     client.start();
-    process.kill(State.Pid, 'SIGKILL');
-    await waitFor(async () => (await stack.inspect(service)).RestartCount > RestartCount, {
-      what: `a new ${service}`,
-    });
-    await stack.healthy(service);
-    await client.stop();
+    try {
+      await kill(stack, service);
+      await waitFor(async () => (await stack.inspect(service)).RestartCount > RestartCount, {
+        what: `a new ${service}`,
+      });
+      await stack.healthy(service);
+    } finally {
+      await client.stop();
+    }
   }
   expect(await client.lost()).toEqual([]);
 });
 
 describe('a network that is cut', () => {
-  beforeEach((context) => {
-    needs(context, lacksRoot());
-    client.failures.length = 0;
-  });
+  beforeEach((context) => needs(context, lacksRoot()));
+
+  const says = (what: string) =>
+    waitFor(async () => (await stack.status()).includes(what), {
+      what: `status to say '${what}'`,
+      timeout: 90_000,
+      every: 500,
+    });
+  /** Files are written and read as if nothing were missing. */
+  async function works(name: string): Promise<void> {
+    for (let n = 0; n < 15; n++) await client.put(`cut/${name}-${n}.txt`, `number ${n}`);
+    expect(await client.lost()).toEqual([]);
+    expect(client.failures).toEqual([]);
+  }
 
   it.each([
     ['tracker1', 'postgres', 'uploads go through the other tracker'],
     ['tracker1', 'node1', 'uploads go to the other nodes, reads to the other copy'],
     ['node1', 'node2', 'uploads do without it'],
   ])('between %s and %s: %s', async (one, other) => {
-    const heal = await stack.partition(one, other);
-    try {
-      for (let n = 0; n < 15; n++) await client.put(`cut/${one}-${other}-${n}.txt`, `number ${n}`);
-      expect(await client.lost()).toEqual([]);
-      expect(client.failures).toEqual([]);
-    } finally {
-      await heal();
-    }
+    await during(partition(stack, one, other), () => works(`${one}-${other}`));
     await stack.healthy(one, other);
     expect(await client.lost()).toEqual([]);
   });
 
-  it('a node that stands still is gone without, and holds what it held when it goes on', async () => {
-    const id = await stack.id('node2');
-    await docker('pause', id);
-    try {
-      for (let n = 0; n < 5; n++) await client.put(`cut/still-${n}.txt`, `number ${n}`);
-      expect(await client.lost()).toEqual([]);
-      expect(client.failures).toEqual([]);
-    } finally {
-      await docker('unpause', id);
-    }
-    await stack.healthy('node2');
-    expect(await client.lost()).toEqual([]);
-  });
-
-  it('a node without any network is missed, and back when it has one again', async () => {
-    const [network] = Object.keys((await stack.inspect('node3')).NetworkSettings.Networks) as [string];
-    const id = await stack.id('node3');
-    await docker('network', 'disconnect', network, id);
-    try {
-      await waitFor(async () => (await stack.status()).includes('host h3 is down'), {
-        what: 'h3 to be missed',
-        every: 500,
+  it.each([
+    ['stands still', 'node2', 'h2', pause],
+    ['has no network', 'node3', 'h3', disconnect],
+  ])(
+    'a node that %s is done without, missed, and back with all it held',
+    async (_what, node, host, fault) => {
+      await during(fault(stack, node), async () => {
+        await works(node);
+        await says(`host ${host} is down`);
+        await works(`${node}-missed`);
       });
-      await client.put('cut/alone.txt', 'alone');
+      await says('verdict\thealthy');
       expect(await client.lost()).toEqual([]);
-      expect(client.failures).toEqual([]);
-    } finally {
-      await docker('network', 'connect', '--alias', 'node3', network, id);
-    }
-    await waitFor(async () => (await stack.status()).startsWith('verdict\thealthy'), {
-      what: 'a healthy cluster',
-      timeout: 90_000,
-      every: 500,
-    });
-  });
+    },
+  );
 });
 
 fullVolumes(stack, () => client);
 
 it('takes in a node of another machine, and does without it when it is gone', async () => {
-  const gateway = await stack.gatewayAddress();
-  const [one, two] = await Promise.all(['tracker1', 'tracker2'].map((service) => stack.address(service)));
+  // Of the network's bridge: where the containers reach this machine.
+  const { Gateway: here, IPAddress: one } = await stack.endpoint('tracker1');
+  const { IPAddress: two } = await stack.endpoint('tracker2');
   const port = await freePort();
   const env = {
     CISTERN_HOST: 'h4',
     CISTERN_DEVICE: '4',
-    CISTERN_LISTEN: gateway,
+    CISTERN_LISTEN: here,
     CISTERN_NODE_PORT: String(port),
-    CISTERN_URL: `http://${gateway}:${port}`,
+    CISTERN_URL: `http://${here}:${port}`,
     CISTERN_TRACKERS: `http://${one}:7500,http://${two}:7500`,
   };
   const elsewhere = (...args: string[]) => stack.composeElsewhere('docker-compose.node.yml', env, ...args);
@@ -189,14 +180,10 @@ it('takes in a node of another machine, and does without it when it is gone', as
 });
 
 it('is upgraded service by service to a new image, without one failed request', async () => {
-  const next = `${stack.project}:2`;
-  const context = `FROM ${stack.env.CISTERN_IMAGE}\nLABEL org.opencontainers.image.version=next\n`;
-  await run('bash', [
-    '-c',
-    `printf '${context.replaceAll('\n', '\\n')}' | docker build --quiet --tag ${next} -`,
-  ]);
-  client.failures.length = 0;
   const before = client.written.size;
+  const next = `${stack.project}:2`;
+  const label = 'LABEL org.opencontainers.image.version=next';
+  await buildImage(next, join(stack.secrets, 'next'), [`FROM ${stack.env.CISTERN_IMAGE}`, label]);
   stack.env.CISTERN_IMAGE = next;
   client.start();
   try {
@@ -216,19 +203,17 @@ it('is upgraded service by service to a new image, without one failed request', 
 monitoring(stack);
 
 it('and PostgreSQL and the gateway, of which there is one each: a client waits as the answers say', async () => {
-  client.failures.length = 0;
   client.patience = 60_000;
   client.start();
   try {
     for (const service of ['postgres', 'gateway']) {
-      const before = await stack.id(service);
+      const before = (await stack.container(service)).id;
       await stack.compose('up', '--detach', '--no-deps', '--no-build', '--force-recreate', service);
       await stack.healthy(service);
-      expect(await stack.id(service)).not.toBe(before);
+      expect((await stack.container(service)).id).not.toBe(before);
     }
   } finally {
     await client.stop();
-    client.patience = 0;
   }
   expect(client.failures).toEqual([]);
   expect(client.waited).toBeGreaterThan(0);
@@ -241,7 +226,7 @@ it('comes back from its backup when the volume of the database is lost', async (
   await client.put('after.txt', 'after the backup');
   await stack.compose('stop', 'tracker1', 'tracker2', 'postgres');
   await stack.compose('rm', '--force', 'postgres');
-  await docker('volume', 'rm', `${stack.project}_database`);
+  await stack.removeVolume('database');
   await stack.compose('up', '--detach', '--no-deps', 'postgres');
   await stack.healthy('postgres');
   expect(await stack.cistern('restore', '--node', 'http://node1:7501')).toContain('0 files without bytes');

@@ -1,5 +1,6 @@
 // The PostgreSQL of the other tests, as they have it where an engine answers: a container of testcontainers'.
-import { beforeEach, expect, it, onTestFinished, vi } from 'vitest';
+import { getContainerRuntimeClient } from 'testcontainers';
+import { beforeEach, expect, it, onTestFinished } from 'vitest';
 import { readConfig } from '../../services/config.ts';
 import { trackerSettings } from '../../tracker/config.ts';
 import { createTrackerServer } from '../../tracker/server.ts';
@@ -7,21 +8,20 @@ import { createTracker } from '../../tracker/tracker.ts';
 import { needs } from '../support/needs.ts';
 import { createDatabaseOn } from '../support/postgres.ts';
 import { startSharedPostgres } from '../support/shared-postgres.ts';
-import { docker, lacksEngine } from './engine.ts';
+import { lacksEngine } from './engine.ts';
 
-beforeEach((context) => needs(context, lacksEngine()));
+const lack = await lacksEngine();
+
+beforeEach((context) => needs(context, lack));
 
 it('is a container, whose databases a tracker can use, and is gone afterwards', async () => {
-  // Its helper image cannot be had where no image can be pulled.
-  vi.stubEnv('TESTCONTAINERS_RYUK_DISABLED', 'true');
   const postgres = await startSharedPostgres();
-  const containers = () => docker('ps', '--filter', 'ancestor=postgres:18', '--format', '{{.Ports}}');
   const { port } = new URL(postgres.url);
   onTestFinished(async () => {
     await postgres.stop();
-    expect(await containers()).not.toContain(`:${port}->`);
+    expect(await published()).not.toContain(`${port}->5432`);
   });
-  expect(await containers()).toContain(`:${port}->5432/tcp`);
+  expect(await published()).toContain(`${port}->5432`);
   const { url } = await createDatabaseOn(postgres.url);
   const tracker = await createTracker(
     readConfig(trackerSettings, {
@@ -42,3 +42,12 @@ it('is a container, whose databases a tracker can use, and is gone afterwards', 
   await server.close();
   await tracker.stop();
 });
+
+/** The ports of all containers that run PostgreSQL, on this machine and in the container. */
+async function published(): Promise<string[]> {
+  const { container } = await getContainerRuntimeClient();
+  const ports = (await container.list()).flatMap(({ Image, Ports }) =>
+    Image === 'postgres:18' ? Ports : [],
+  );
+  return ports.map(({ PublicPort, PrivatePort }) => `${PublicPort}->${PrivatePort}`);
+}

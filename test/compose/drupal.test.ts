@@ -11,7 +11,7 @@ import { digestOf, makeHuge } from '../drupal/files.ts';
 import { Visitor } from '../drupal/visitor.ts';
 import { needs, skip } from '../support/needs.ts';
 import { waitFor } from '../support/wait.ts';
-import { docker, lacksEngine, run } from './engine.ts';
+import { lacksEngine, run } from './engine.ts';
 import { Stack } from './stack.ts';
 
 const HEADS = ['drupal1', 'drupal2'];
@@ -20,7 +20,7 @@ const SERVERS = ['drupal1-web', 'drupal2-web', 'drupal-front'];
 const stack = new Stack({ name: 'drupal', services: [...HEADS, ...SERVERS, 'drupal-cron'] });
 const IMAGES = { code: 'cistern-drupal-code:test', drupal: 'cistern-drupal:test' };
 const scratch = mkdtempSync(join(tmpdir(), 'cistern-compose-drupal-'));
-const engine = lacksEngine();
+const engine = await lacksEngine();
 let lack = engine;
 /** Of head 1, head 2 and what stands in front of both. */
 let urls: [string, string, string];
@@ -70,9 +70,10 @@ async function packCode({ directory }: CodeBase): Promise<void> {
 
 /** Runs one of the PHP scripts of the tests on real Drupal in a head's container. */
 async function onHead(service: string, script: string, ...args: string[]): Promise<string> {
-  const inContainer = ['exec', '--interactive', '--workdir', '/srv/drupal/code/web', await stack.id(service)];
-  const command = ['docker', ...inContainer, 'php', '--', ...args];
-  return run('bash', ['-c', `"$@" < test/drupal/php/${script}`, 'bash', ...command]);
+  const code = await readFile(`test/drupal/php/${script}`, 'utf8');
+  // What testcontainers runs in a container has no standard input of its own.
+  const command = ['bash', '-c', 'php -- "$@" <<<"$0"', code, ...args];
+  return stack.exec(service, command, { workingDir: '/srv/drupal/code/web' });
 }
 
 const php = (service: string, code: string) => onHead(service, 'run.php', code);
@@ -101,9 +102,8 @@ async function write(editor: Visitor, title: string, files: Record<string, File>
 
 /** The files of these names that lie on the disks of all heads. */
 async function onDisks(name: string): Promise<string> {
-  const found = HEADS.map(async (service) =>
-    docker('exec', await stack.id(service), 'find', '/var/lib/drupal', '/srv/drupal', '-name', name),
-  );
+  const find = ['find', '/var/lib/drupal', '/srv/drupal', '-name', name];
+  const found = HEADS.map((service) => stack.exec(service, find));
   return (await Promise.all(found)).join('');
 }
 
@@ -112,14 +112,15 @@ it('runs nothing as root, on file systems that cannot be written to, within limi
     readFile(join(stack.secrets, name), 'utf8'),
   );
   for (const service of [...HEADS, ...SERVERS, 'drupal-cron']) {
-    const { Config, HostConfig } = await stack.inspect(service);
+    const container = await stack.inspect(service);
+    const { Config, HostConfig } = container;
     expect([service, Config.User]).toEqual([service, SERVERS.includes(service) ? 'nginx' : 'www-data']);
     expect(HostConfig.ReadonlyRootfs).toBe(true);
     expect(HostConfig.CapDrop).toEqual(['ALL']);
-    expect(HostConfig.RestartPolicy.Name).toBe('unless-stopped');
+    expect(HostConfig.RestartPolicy?.Name).toBe('unless-stopped');
     expect(HostConfig.Memory).toBeGreaterThan(0);
     expect(HostConfig.NanoCpus).toBeGreaterThan(0);
-    const all = await docker('inspect', await stack.id(service));
+    const all = JSON.stringify(container);
     for (const password of await Promise.all(passwords)) expect(all).not.toContain(password.trim());
   }
 });
@@ -127,16 +128,15 @@ it('runs nothing as root, on file systems that cannot be written to, within limi
 it('gives each head a copy of the code that it cannot change, and a disk of its own', async () => {
   const mounts = await Promise.all(
     HEADS.map(async (service) => {
-      const format = '{{range .Mounts}}{{.Destination}} {{.Name}}\n{{end}}';
-      const lines = (await docker('inspect', '--format', format, await stack.id(service))).split('\n');
-      return lines.filter((line) => /^\/(srv|var\/lib)\/drupal /.test(line));
+      const { Mounts } = await stack.inspect(service);
+      const ofDrupal = Mounts.filter(({ Destination }) => /^\/(srv|var\/lib)\/drupal$/.test(Destination));
+      return ofDrupal.map(({ Name }) => Name);
     }),
   );
   expect(new Set(mounts.flat()).size).toBe(4);
   for (const service of HEADS) {
-    const id = await stack.id(service);
-    await expect(docker('exec', id, 'touch', '/srv/drupal/code/web/index.php')).rejects.toThrow(REFUSED);
-    await expect(docker('exec', id, 'touch', '/srv/drupal/new')).rejects.toThrow(REFUSED);
+    for (const path of ['/srv/drupal/code/web/index.php', '/srv/drupal/new'])
+      await expect(stack.exec(service, ['touch', path])).rejects.toThrow(REFUSED);
   }
 });
 
@@ -210,7 +210,10 @@ it('runs cron on one head, and never because somebody visits the site', async ()
     for (const path of ['/', '/admin/content', '/admin/reports/status']) await visitor.status(path);
   }
   expect([await running(), await lastRun()]).toEqual(['no', 0]);
-  for (const service of HEADS) expect(await docker('top', await stack.id(service))).not.toContain('cron');
+  for (const service of HEADS) {
+    const { Processes } = await (await stack.container(service)).top();
+    expect(JSON.stringify(Processes)).not.toContain('cron');
+  }
   await stack.compose('start', 'drupal-cron');
   await waitFor(async () => (await lastRun()) > 0, { what: 'a run of cron', timeout: 120_000, every: 1_000 });
 });
@@ -233,7 +236,7 @@ it('keeps everything when both heads are restarted, and when one is lost with it
   await stack.compose('rm', '--stop', '--force', 'drupal2', 'drupal2-web', 'drupal2-code');
   // Meanwhile the other one serves the site alone.
   expect(await new Visitor(urls[2]).status('/user/login')).toBe(200);
-  for (const volume of ['code2', 'head2']) await docker('volume', 'rm', `${stack.project}_${volume}`);
+  for (const volume of ['code2', 'head2']) await stack.removeVolume(volume);
   await stack.compose('up', '--detach', '--no-build');
   await stack.healthy();
   await whole();

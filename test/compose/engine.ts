@@ -1,6 +1,8 @@
-// The Docker engine and Compose, by their commands: what is tested is what an operator types.
+// Compose by its command, since what is tested is what an operator types; the engine through testcontainers. Its
+// DockerComposeEnvironment brings a whole environment up and down: no `run`, no service that is stopped by itself.
 import { execFile, spawnSync } from 'node:child_process';
 import { promisify } from 'node:util';
+import { type ExecResult, getContainerRuntimeClient } from 'testcontainers';
 
 const execute = promisify(execFile);
 /** The builder that every engine has, also where buildx is not. */
@@ -11,8 +13,12 @@ export const COMPOSE =
   spawnSync('docker', ['compose', 'version']).status === 0 ? 'docker compose' : 'docker-compose';
 
 /** For `needs`: an engine that answers, with Compose. */
-export function lacksEngine(): string | undefined {
-  if (spawnSync('docker', ['info']).status !== 0) return 'no Docker engine answers';
+export async function lacksEngine(): Promise<string | undefined> {
+  try {
+    await getContainerRuntimeClient();
+  } catch {
+    return 'no Docker engine answers';
+  }
   if (COMPOSE === 'docker-compose' && spawnSync('docker-compose', ['version']).status !== 0)
     return 'Compose is not installed';
   return undefined;
@@ -38,4 +44,11 @@ export async function run(
   }
 }
 
-export const docker = (...args: string[]) => run('docker', args);
+/** The engine's API, for what testcontainers' client of it has no method of its own. */
+export const dockerode = async () => (await getContainerRuntimeClient()).container.dockerode;
+
+/** What a command in a container has written to its standard output. @throws with all that it printed, if it failed */
+export function outputOf({ exitCode, stdout, output }: ExecResult): string {
+  if (exitCode !== 0) throw new Error(`a command in a container failed (${exitCode}):\n${output}`);
+  return stdout;
+}

@@ -3,7 +3,6 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { lacksRoot, needs } from '../support/needs.ts';
 import { waitFor } from '../support/wait.ts';
 import type { Client } from './client.ts';
-import { docker } from './engine.ts';
 import type { Stack } from './stack.ts';
 
 const NODES = [1, 2, 3];
@@ -14,18 +13,15 @@ export async function makeSmallVolumes(stack: Stack): Promise<void> {
 }
 
 export function fullVolumes(stack: Stack, client: () => Client): void {
-  const inVolume = async (n: number, script: string) =>
-    docker('exec', await stack.id(`node${n}`), 'sh', '-c', `cd /srv/cistern/dev${n} && ${script}`);
+  const inVolume = (n: number, script: string) =>
+    stack.exec(`node${n}`, ['sh', '-c', `cd /srv/cistern/dev${n} && ${script}`]);
   // Again and again, since there is room again when a replica that is not needed any more is removed from a volume.
   const fill = (n: number) =>
     inVolume(n, '! dd if=/dev/zero of=filler oflag=append conv=notrunc bs=1M status=none');
   const empty = (n: number) => inVolume(n, 'rm -f filler');
 
   describe('a volume that is full', () => {
-    beforeEach((context) => {
-      needs(context, lacksRoot());
-      client().failures.length = 0;
-    });
+    beforeEach((context) => needs(context, lacksRoot()));
     afterEach(() => Promise.all(NODES.map(empty)));
 
     it('takes nothing more: uploads go to the others, and what it holds is read', async () => {

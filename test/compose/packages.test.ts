@@ -2,24 +2,31 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { GenericContainer } from 'testcontainers';
 import { afterAll, beforeEach, expect, it, onTestFinished } from 'vitest';
 import { blockOf } from '../support/documents.ts';
 import { needs } from '../support/needs.ts';
 import { packPhp } from '../support/php-packages.ts';
 import { Up } from '../support/up.ts';
-import { docker, lacksEngine } from './engine.ts';
-import { buildImage, install, packNpm } from './pack.ts';
+import { lacksEngine, outputOf } from './engine.ts';
+import { buildImage, install } from './images.ts';
+import { packNpm } from './pack.ts';
 
+const lack = await lacksEngine();
 const packages = mkdtempSync(join(tmpdir(), 'cistern-packages-'));
 afterAll(() => rmSync(packages, { recursive: true, force: true }));
-beforeEach((context) => needs(context, lacksEngine()));
+beforeEach((context) => needs(context, lack));
 
-/** The host's network: where packages come through a mirror, the host can reach it. */
-const inContainer = (image: string, script: string, ...options: string[]) =>
-  docker(
-    ...['run', '--rm', '--network', 'host', '--volume', `${packages}:/packages:ro`, ...options],
-    ...[image, 'bash', '-euo', 'pipefail', '-c', script],
-  );
+/** Runs a script on a clean root. With the host's network: where packages come through a mirror, the host can reach it. */
+async function inContainer(image: string, script: string): Promise<string> {
+  const container = await new GenericContainer(image)
+    .withNetworkMode('host')
+    .withBindMounts([{ source: packages, target: '/packages', mode: 'ro' }])
+    .withCommand(['sleep', 'infinity'])
+    .start();
+  onTestFinished(async () => void (await container.stop()));
+  return outputOf(await container.exec(['bash', '-euo', 'pipefail', '-c', script]));
+}
 
 /** As an administrator installs it, and an ordinary user uses it first. */
 const FIRST_COMMANDS = `
@@ -66,12 +73,11 @@ it('installs from composer archive, and does what the first lines of docs/php.md
   await buildImage('cistern-test-composer', join(packages, 'image'), ['FROM debian:bookworm-slim', composer]);
   const printed = await inContainer(
     'cistern-test-composer',
-    `cp -r /packages/site /srv/site && cd /srv/site
+    `export COMPOSER_ALLOW_SUPERUSER=1
+    cp -r /packages/site /srv/site && cd /srv/site
     composer config repositories.cistern artifact /packages/archives
     composer --no-interaction require cistern/cistern drupal/cistern
     php first.php`,
-    '--env',
-    'COMPOSER_ALLOW_SUPERUSER=1',
   );
   expect(printed).toBe('hello');
 });

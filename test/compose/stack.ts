@@ -3,9 +3,10 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { type ExecOptions, getContainerRuntimeClient } from 'testcontainers';
 import { freePort } from '../../ops/up/ports.ts';
 import { waitFor } from '../support/wait.ts';
-import { COMPOSE, docker, run } from './engine.ts';
+import { COMPOSE, dockerode, outputOf, run } from './engine.ts';
 
 const SERVICES = ['postgres', 'tracker1', 'tracker2', 'node1', 'node2', 'node3', 'gateway'];
 
@@ -101,27 +102,35 @@ export class Stack {
     return readFileSync(join(this.secrets, 'admin.token'), 'utf8').trim();
   }
 
-  /** The id of a service's container. */
-  async id(service: string): Promise<string> {
-    // By Docker itself, which is asked often: docker-compose 1.29 takes a second to start.
+  /** A service's container. */
+  async container(service: string) {
     const labels = [`project=${this.project}`, `service=${service}`, 'oneoff=False'];
-    const filters = labels.flatMap((label) => ['--filter', `label=com.docker.compose.${label}`]);
-    return (await docker('ps', '--all', '--quiet', ...filters)).trim();
+    const label = labels.map((one) => `com.docker.compose.${one}`);
+    const engine = await dockerode();
+    const [found] = await engine.listContainers({ all: true, filters: { label } });
+    if (found === undefined) throw new Error(`there is no container of ${service}`);
+    return engine.getContainer(found.Id);
   }
 
-  async inspect(service: string): Promise<Inspected> {
-    return JSON.parse(await docker('inspect', await this.id(service)))[0];
+  async inspect(service: string) {
+    return (await this.container(service)).inspect();
   }
 
-  async address(service: string): Promise<string> {
-    const [network] = Object.values((await this.inspect(service)).NetworkSettings.Networks);
-    return (network as { IPAddress: string }).IPAddress;
+  /** Runs a command in a service's container, and answers with its standard output. */
+  async exec(service: string, command: string[], options: Partial<ExecOptions> = {}): Promise<string> {
+    const { container } = await getContainerRuntimeClient();
+    return outputOf(await container.exec(await this.container(service), command, options));
   }
 
-  /** Where the containers reach the machine itself. */
-  async gatewayAddress(): Promise<string> {
-    const [network] = Object.values((await this.inspect('node1')).NetworkSettings.Networks);
-    return (network as { Gateway: string }).Gateway;
+  /** A service's place in the cluster's network. */
+  async endpoint(service: string) {
+    const [endpoint] = Object.values((await this.inspect(service)).NetworkSettings.Networks);
+    if (endpoint === undefined) throw new Error(`${service} is in no network`);
+    return endpoint;
+  }
+
+  async removeVolume(name: string): Promise<void> {
+    await (await dockerode()).getVolume(`${this.project}_${name}`).remove();
   }
 
   /** Waits until the health checks of these services say that they are well. */
@@ -130,53 +139,12 @@ export class Stack {
       await waitFor(async () => (await this.inspect(service)).State.Health?.Status === 'healthy', {
         what: `${service} to be healthy`,
         timeout: 300_000,
-        // Each look is two processes.
-        every: 1_000,
       });
     }
-  }
-
-  /**
-   * Cuts two services off from each other, and from nobody else: each drops what it would send to the other.
-   * @returns what heals it
-   */
-  async partition(one: string, other: string): Promise<() => Promise<void>> {
-    const ways = await Promise.all(
-      [
-        [one, other],
-        [other, one],
-      ].map(async ([from, to]) => ({
-        pid: (await this.inspect(from as string)).State.Pid,
-        address: await this.address(to as string),
-      })),
-    );
-    const route = (verb: string) =>
-      Promise.all(
-        ways.map(({ pid, address }) =>
-          run('nsenter', [`--net=/proc/${pid}/ns/net`, 'ip', 'route', verb, 'blackhole', `${address}/32`]),
-        ),
-      );
-    await route('add');
-    return async () => void (await route('del'));
   }
 
   /** What the services have written last, for a test that failed. */
   logs(): Promise<string> {
     return this.compose('logs', '--tail', '40');
   }
-}
-
-export interface Inspected {
-  Config: { User: string; Image: string };
-  Image: string;
-  HostConfig: {
-    ReadonlyRootfs: boolean;
-    Memory: number;
-    NanoCpus: number;
-    CapDrop: string[];
-    RestartPolicy: { Name: string };
-  };
-  NetworkSettings: { Networks: Record<string, unknown> };
-  State: { Pid: number; Health?: { Status: string } };
-  RestartCount: number;
 }

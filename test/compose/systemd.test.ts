@@ -3,20 +3,39 @@
 import { cpSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { GenericContainer, type StartedTestContainer } from 'testcontainers';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { blockOf } from '../support/documents.ts';
 import { lacksRoot, needs } from '../support/needs.ts';
 import { waitFor } from '../support/wait.ts';
-import { docker, lacksEngine } from './engine.ts';
-import { buildImage, install, packNpm } from './pack.ts';
+import { lacksEngine, outputOf } from './engine.ts';
+import { buildImage, install, removeImages } from './images.ts';
+import { packNpm } from './pack.ts';
 
 const IMAGE = 'cistern-test-systemd';
-const lack = lacksEngine() ?? lacksRoot();
+const lack = (await lacksEngine()) ?? lacksRoot();
 const UNITS = ['cistern-tracker', 'cistern-storage-node'];
 const scratch = mkdtempSync(join(tmpdir(), 'cistern-systemd-'));
-let container = '';
+let machine: StartedTestContainer | undefined;
 
-const run = (script: string) => docker('exec', container, 'bash', '-euo', 'pipefail', '-c', script);
+/** A machine of its own: a container whose first process is systemd. */
+class Machine extends GenericContainer {
+  constructor(image: string) {
+    super(image);
+    this.withCommand(['/sbin/init'])
+      .withTmpFs({ '/run': '', '/tmp': 'exec' })
+      .withAddedCapabilities('SYS_ADMIN')
+      .withSecurityOpt('seccomp=unconfined', 'apparmor=unconfined')
+      .withBindMounts([{ source: '/sys/fs/cgroup', target: '/sys/fs/cgroup' }]);
+    // testcontainers has no method for it.
+    Object.assign(this.hostConfig, { CgroupnsMode: 'host' });
+  }
+}
+
+async function run(script: string): Promise<string> {
+  if (machine === undefined) throw new Error('the machine does not run');
+  return outputOf(await machine.exec(['bash', '-euo', 'pipefail', '-c', script]));
+}
 const active = (unit: string) => run(`systemctl is-active ${unit} || true`).then((state) => state.trim());
 const shows = (unit: string, property: string) =>
   run(`systemctl show --value --property ${property} ${unit}`).then((value) => value.trim());
@@ -39,14 +58,7 @@ beforeAll(async () => {
     'COPY cistern.tgz /tmp/',
     'RUN npm install --global --no-fund --no-audit /tmp/cistern.tgz',
   ]);
-  container = (
-    await docker(
-      ...['run', '--detach', '--stop-signal', 'SIGRTMIN+3', '--tmpfs', '/run', '--tmpfs', '/tmp:exec'],
-      ...['--cap-add', 'SYS_ADMIN', '--security-opt', 'seccomp=unconfined'],
-      ...['--security-opt', 'apparmor=unconfined', '--cgroupns', 'host'],
-      ...['--volume', '/sys/fs/cgroup:/sys/fs/cgroup', IMAGE, '/sbin/init'],
-    )
-  ).trim();
+  machine = await new Machine(IMAGE).start();
   const running = async () => /running|degraded/.test(await run('systemctl is-system-running || true'));
   await waitFor(running, { what: 'systemd to run', timeout: 60_000 });
   // As systemd has it on a machine of its own; credentials come into a service by a mount.
@@ -54,12 +66,12 @@ beforeAll(async () => {
 });
 beforeEach((context) => needs(context, lack));
 afterEach(async ({ task }) => {
-  if (task.result?.state === 'fail' && container !== '')
+  if (task.result?.state === 'fail' && machine !== undefined)
     process.stderr.write(await run('journalctl --no-pager --lines 60'));
 });
 afterAll(async () => {
-  if (container !== '') await docker('rm', '--force', '--volumes', container);
-  if (lack === undefined) await docker('image', 'rm', '--force', IMAGE);
+  await machine?.stop();
+  if (lack === undefined) await removeImages(IMAGE);
   rmSync(scratch, { recursive: true, force: true });
 });
 

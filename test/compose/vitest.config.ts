@@ -8,5 +8,7 @@ export default defineConfig({
     hookTimeout: 900_000,
     fileParallelism: false,
     pool: 'forks',
+    // testcontainers' helper, which removes what a killed run left, cannot be had where no image can be pulled.
+    env: { TESTCONTAINERS_RYUK_DISABLED: 'true' },
   },
 });

@@ -1,6 +1,7 @@
 // After a chaos run: is all that was acknowledged there, is nothing else there, has every file its copies, and is
 // nothing left over?
 import { createHash } from 'node:crypto';
+import pLimit from 'p-limit';
 import type { Cluster } from '../support/cluster.ts';
 import { runCistern } from '../support/command.ts';
 import { waitFor } from '../support/wait.ts';
@@ -14,10 +15,12 @@ import { fileUrl, type World } from './world.ts';
 
 const CLEAN_MS = 60_000;
 const PAGE = 100;
+const READS_AT_ONCE = 8;
 
 /** Looks from all sides; what is wrong is noted as a violation. All parts run, and no actor acts any more. */
 export async function lookAfter(world: World, rooms: Room[], race: Race, random: Random): Promise<void> {
   const { cluster, db } = world;
+  world.begins('judging the histories');
   const hot = await race.judge(random);
   const wanted = new Map<string, string | null>(hot);
   if (race.histories.size > 0) wanted.set('hot', null);
@@ -25,15 +28,19 @@ export async function lookAfter(world: World, rooms: Room[], race: Race, random:
     wanted.set(room.name, null);
     for (const [path, value] of room.tree) wanted.set(`${room.name}/${path}`, value);
   }
+  world.begins('listing');
   for (const tracker of cluster.trackers.keys()) {
     const wrong = difference(wanted, await listAll(cluster, tracker));
     if (wrong !== undefined)
       world.violation(`tracker ${tracker + 1} does not show what was acknowledged: ${wrong}`);
   }
+  world.begins('reading all files');
   await readAll(world, wanted);
+  world.begins('repair, clean-up and fsck');
   await ends0(world, 'repair', '--json', '--patience', '30');
   await cleanedUp(world);
   await ends0(world, 'fsck', '--verify', '--json');
+  world.begins('verifying replicas and invariants');
   const { verified, wrong } = await verifyReplicas(cluster, db);
   world.counts.set('replicas verified', verified);
   for (const text of [...wrong, ...(await brokenInvariants(db))]) world.violation(text);
@@ -57,26 +64,27 @@ async function listAll(cluster: Cluster, tracker: number): Promise<Tree> {
 
 /** Reads each file from each tracker. */
 async function readAll(world: World, tree: Tree): Promise<void> {
+  const limit = pLimit(READS_AT_ONCE);
+  const files = [...tree].flatMap(([key, sha256]) => (sha256 === null ? [] : [{ key, sha256 }]));
   for (const tracker of world.cluster.trackers.keys()) {
-    for (const [key, sha256] of tree) {
-      if (sha256 === null) continue;
-      const read = () => world.cluster.request('GET', fileUrl(key), { tracker });
-      let answer = await read();
-      // A machine that stood still for seconds makes nodes look hung; the file must be there when that is over.
-      const settled = async () => {
-        if (answer.status === 503) answer = await read();
-        return answer.status !== 503;
-      };
-      await waitFor(settled, { what: key, timeout: CLEAN_MS, every: 500 }).catch(() => {});
-      const bytes = Buffer.from(await answer.arrayBuffer());
-      const digest = createHash('sha256').update(bytes).digest('hex');
-      world.count('files read at the end');
-      if (answer.status === 200 && digest === sha256) continue;
-      world.violation(
-        `tracker ${tracker + 1} answered ${answer.status} with bytes of ${digest} for '${key}'`,
-      );
-    }
+    await limit.map(files, ({ key, sha256 }) => readOne(world, tracker, key, sha256));
   }
+}
+
+async function readOne(world: World, tracker: number, key: string, sha256: string): Promise<void> {
+  const read = () => world.cluster.request('GET', fileUrl(key), { tracker });
+  let answer = await read();
+  // A machine that stood still for seconds makes nodes look hung; the file must be there when that is over.
+  const settled = async () => {
+    if (answer.status === 503) answer = await read();
+    return answer.status !== 503;
+  };
+  await waitFor(settled, { what: key, timeout: CLEAN_MS, every: 500 }).catch(() => {});
+  const bytes = Buffer.from(await answer.arrayBuffer());
+  const digest = createHash('sha256').update(bytes).digest('hex');
+  world.count('files read at the end');
+  if (answer.status === 200 && digest === sha256) return;
+  world.violation(`tracker ${tracker + 1} answered ${answer.status} with bytes of ${digest} for '${key}'`);
 }
 
 /** The operator's command must end well: `repair` if every file has its copies, `fsck` if nothing is to be found. */

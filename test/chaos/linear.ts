@@ -5,7 +5,7 @@
 export type Value = string | null;
 
 export interface Step {
-  /** Milliseconds on one clock. An operation whose answer was lost ends at Infinity, and may never happen. */
+  /** Milliseconds on one clock. If the answer was lost, it ends when it cannot happen any more. */
   begin: number;
   end: number;
   /** What was asked; `if` is what the key must hold for it: null (If-None-Match: *), a digest, or 'any' file. */
@@ -19,12 +19,13 @@ export interface Step {
   by: string;
 }
 
-/** The key's value after the step, or undefined if the step cannot be the next one. */
-function follow(state: Value, step: Step): Value | undefined {
-  if (step.kind === 'read') return step.value === state ? state : undefined;
+/** What the key may hold after the step; nothing if the step cannot be the next one. */
+function follow(state: Value, step: Step): Value[] {
+  if (step.kind === 'read') return step.value === state ? [state] : [];
   const allowed = step.if === undefined || (step.if === 'any' ? state !== null : step.if === state);
-  if (step.done === false) return allowed ? undefined : state;
-  return allowed ? step.value : undefined;
+  if (step.done === false) return allowed ? [] : [state];
+  const written = allowed ? [step.value] : [];
+  return step.done ? written : [...written, state];
 }
 
 /** True if the history can be explained, from a key that holds nothing. */
@@ -33,29 +34,31 @@ export function isLinearizable(history: readonly Step[]): boolean {
   const done = new Array<boolean>(steps.length).fill(false);
   const seen = new Set<string>();
 
-  const search = (first: number, state: Value): boolean => {
+  /** @param last the highest step that is done */
+  const search = (first: number, last: number, state: Value): boolean => {
     let from = first;
     while (done[from]) from++;
-    // What is known to have happened must be explained; what was lost may never have.
-    if (steps.every((step, i) => done[i] || step.end === Number.POSITIVE_INFINITY)) return true;
+    if (from === steps.length) return true;
     const mark = `${from}|${state}|${done
-      .slice(from, done.lastIndexOf(true) + 1)
+      .slice(from, last + 1)
       .map(Number)
       .join('')}`;
     if (seen.has(mark)) return false;
     seen.add(mark);
+    // What begins after another has ended comes after it.
     let horizon = Number.POSITIVE_INFINITY;
-    for (let i = from; i < steps.length; i++)
+    for (let i = from; i < steps.length && (steps[i] as Step).begin <= horizon; i++) {
       if (!done[i]) horizon = Math.min(horizon, (steps[i] as Step).end);
+    }
     for (let i = from; i < steps.length && (steps[i] as Step).begin <= horizon; i++) {
       if (done[i]) continue;
-      const next = follow(state, steps[i] as Step);
-      if (next === undefined) continue;
       done[i] = true;
-      if (search(from, next)) return true;
+      for (const next of follow(state, steps[i] as Step)) {
+        if (search(from, Math.max(last, i), next)) return true;
+      }
       done[i] = false;
     }
     return false;
   };
-  return search(0, null);
+  return search(0, -1, null);
 }

@@ -78,10 +78,8 @@ export class Race {
       this.#note(key, { kind: 'write', begin, ...step, ...more });
     if (outcome.kind === 'unchanged') return;
     if (outcome.kind === 'lost') {
-      note({ end: Number.POSITIVE_INFINITY });
-      // Until then it could still come between others, and the search would have to try that out.
       await outcome.settled();
-      return;
+      return note({ end: performance.now() });
     }
     const { status } = outcome.answer;
     const refused = status === 412 || (status === 404 && asked.method === 'DELETE');

@@ -72,6 +72,7 @@ export async function runChaos(cluster: Cluster, options: ChaosOptions): Promise
     const losses = new Losses(world, new Random(`${seed}/losses`));
     await act(world, rooms, race, losses, options);
     if (world.violations.length === 0) {
+      world.begins('waiting until all is mended');
       await cluster.ready();
       if (!(await losses.mended())) world.violation('what the disks lost was not mended in a minute');
       await lookAfter(world, rooms, race, new Random(`${seed}/aftermath`));

@@ -77,6 +77,11 @@ export class World {
     this.counts.set(what, (this.counts.get(what) ?? 0) + 1);
   }
 
+  /** Says on standard error what is done now: a long run should not look as if it stood still. */
+  begins(what: string): void {
+    process.stderr.write(`chaos: ${what} (${Math.round(process.uptime())} s)\n`);
+  }
+
   violation(text: string): void {
     this.violations.push(text);
   }

@@ -14,6 +14,8 @@ export interface PutOptions {
   binding: Binding;
   /** Called when all bytes are there, before the blob exists; throws to refuse them. */
   accept(content: Content): void;
+  /** Nobody is about to read it: it should not push out of memory what is being served. */
+  direct?: boolean;
 }
 
 /** A blob opened for reading. */

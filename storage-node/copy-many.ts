@@ -92,7 +92,7 @@ async function store(node: NodeContext, device: Device, blob: Ordered, pieces: B
   };
   const binding = { domain, key, class: className };
   const { existed } = await device.attempt('write', fid, () =>
-    device.store.put(fid, pieces, { binding, accept }),
+    device.store.put(fid, pieces, { binding, accept, direct: true }),
   );
   device.assertWritable();
   if (existed) return true;

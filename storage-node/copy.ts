@@ -63,7 +63,7 @@ async function pull(node: NodeContext, device: Device, ticket: CopyTicket, sourc
   try {
     return await device.attempt('write', fid, async () => {
       const body = size <= SMALL ? await gathered(pieces) : pieces;
-      return await device.store.put(fid, body, { binding: ticket, accept });
+      return await device.store.put(fid, body, { binding: ticket, accept, direct: true });
     });
   } finally {
     answer.body.destroy();

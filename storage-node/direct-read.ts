@@ -4,6 +4,7 @@ import { closeSync, constants, open, read } from 'node:fs';
 import { promisify } from 'node:util';
 import pLimit from 'p-limit';
 import { failPoint } from '../services/fail-points.ts';
+import { pageBuffers } from './page-memory.ts';
 
 const [openAsync, readAsync] = [promisify(open), promisify(read)];
 
@@ -11,14 +12,7 @@ const [openAsync, readAsync] = [promisify(open), promisify(read)];
 export const PIECE = 512 * 1024;
 /** Pieces that are read at the same time, by all devices; as many as there are threads for it. */
 const SLOTS = 16;
-const WASM_PAGE = 64 * 1024;
-
-// TypeScript knows it in browsers only.
-declare const WebAssembly: { Memory: new (size: { initial: number }) => { buffer: ArrayBuffer } };
-
-// Direct reads want memory that begins on a page, which Buffers do not; a WebAssembly memory does. Untouched, it is free.
-const memory = Buffer.from(new WebAssembly.Memory({ initial: (SLOTS * PIECE) / WASM_PAGE }).buffer);
-const slots = Array.from({ length: SLOTS }, (_, slot) => memory.subarray(slot * PIECE, (slot + 1) * PIECE));
+const slots = pageBuffers(SLOTS, PIECE);
 const limit = pLimit(SLOTS);
 
 /**

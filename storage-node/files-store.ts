@@ -4,19 +4,8 @@
 // What waits for the disk is asynchronous. Making, linking and unlinking the file of a write only changes directories
 // that are in memory: those are plain calls, because handing one to a thread costs more than what it does itself
 // (in a profile of small writes, over a third of the main thread's time).
-import { createHash, hash, randomUUID } from 'node:crypto';
-import {
-  closeSync,
-  constants,
-  fdatasync,
-  fstat,
-  linkSync,
-  open,
-  openSync,
-  read,
-  unlink,
-  unlinkSync,
-} from 'node:fs';
+import { createHash, randomUUID } from 'node:crypto';
+import { closeSync, fdatasync, fstat, linkSync, open, read, unlink } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -24,22 +13,18 @@ import { failPoint } from '../services/fail-points.ts';
 import { Problem } from '../services/problems.ts';
 import type { Binding } from '../services/tickets.ts';
 import type { BlobStore, Content, ListedBlob, OpenBlob, PutOptions } from './blob-store.ts';
-import { BLOCK, BlockChecksums } from './checksums.ts';
 import { readDirect } from './direct-read.ts';
 import type { DirectorySync } from './directory-sync.ts';
-import { assertOnDisk, type Ground } from './ground.ts';
+import type { Ground } from './ground.ts';
 import type { Journal } from './journal.ts';
 import { blobDirectory, blobPath, FIDS_A_DIRECTORY, fidsIn, leaves } from './layout.ts';
-import { PieceWriter, readPieces, writeAllFully } from './pieces.ts';
+import { readPieces } from './pieces.ts';
+import { forget, type Stored, writeFile } from './write-file.ts';
 
 const [openAsync, readAsync, unlinkAsync] = [promisify(open), promisify(read), promisify(unlink)];
 const [fdatasyncAsync, fstatAsync] = [promisify(fdatasync), promisify(fstat)];
 
 const TEMPORARY = 'tmp';
-const EXCLUSIVE = constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY;
-
-/** With the checksums of a large blob, base64. */
-type Stored = Content & { crc?: string };
 
 export class FilesStore implements BlobStore {
   readonly #ground: Ground;
@@ -73,10 +58,7 @@ export class FilesStore implements BlobStore {
     const temporary = join(this.#root, TEMPORARY, `${fid}.${this.#session}.${++this.#writes}`);
     try {
       failPoint('node-write');
-      const content =
-        Symbol.asyncIterator in body
-          ? await this.#writeStream(temporary, body, options)
-          : await this.#writeWhole(temporary, Buffer.isBuffer(body) ? [body] : body, options);
+      const content = await writeFile(this.#ground, temporary, body, options);
       await ready;
       failPoint('node-written');
       const existed = !(await this.#link(temporary, fid, directory));
@@ -98,56 +80,6 @@ export class FilesStore implements BlobStore {
     if (existed && (await this.#journal.find(fid))?.sha256 === content.sha256) return;
     const { domain, key, class: className } = binding;
     await this.#journal.add({ fid, domain, key, class: className, ...content, at: Date.now() });
-  }
-
-  /** A small blob: one write, durable when it returns, which saves a call against write and fdatasync. */
-  async #writeWhole(path: string, pieces: readonly Buffer[], options: PutOptions): Promise<Content> {
-    const content = contentOf(pieces);
-    options.accept(content);
-    const fd = this.#create(path, EXCLUSIVE | constants.O_DSYNC);
-    try {
-      // A write of no bytes flushes nothing.
-      if (content.size === 0) await fdatasyncAsync(fd);
-      else await writeAllFully(fd, pieces);
-    } finally {
-      closeSync(fd);
-    }
-    return content;
-  }
-
-  /** A large blob: while one piece is on its way to the disk, the next one is received and hashed. */
-  async #writeStream(path: string, body: AsyncIterable<Uint8Array>, options: PutOptions): Promise<Stored> {
-    const fd = this.#create(path, EXCLUSIVE);
-    const digest = createHash('sha256');
-    const checksums = new BlockChecksums();
-    const writer = new PieceWriter(fd);
-    try {
-      for await (const chunk of body) {
-        digest.update(chunk);
-        checksums.update(chunk);
-        await writer.add(chunk);
-      }
-      await writer.finish();
-      const content = { size: writer.size, sha256: digest.digest('hex') };
-      options.accept(content);
-      await fdatasyncAsync(fd);
-      return content.size > BLOCK ? { ...content, crc: checksums.finish().toString('base64') } : content;
-    } finally {
-      await writer.release();
-      closeSync(fd);
-    }
-  }
-
-  #create(path: string, flags: number): number {
-    const fd = openSync(path, flags, 0o640);
-    try {
-      assertOnDisk(this.#ground, fd);
-      return fd;
-    } catch (error) {
-      closeSync(fd);
-      forget(path);
-      throw error;
-    }
   }
 
   /** False if the fid has a file already. */
@@ -284,21 +216,4 @@ export class FilesStore implements BlobStore {
       seen(fids.length, leaf.first + FIDS_A_DIRECTORY);
     }
   }
-}
-
-function contentOf(pieces: readonly Buffer[]): Content {
-  const [first, ...more] = pieces;
-  if (first !== undefined && more.length === 0) {
-    return { size: first.length, sha256: hash('sha256', first, 'hex') };
-  }
-  const digest = createHash('sha256');
-  for (const piece of pieces) digest.update(piece);
-  return { size: pieces.reduce((sum, { length }) => sum + length, 0), sha256: digest.digest('hex') };
-}
-
-/** Removes a temporary name. If that fails it is removed at the next start; the blob's fate is decided already. */
-function forget(temporary: string): void {
-  try {
-    unlinkSync(temporary);
-  } catch {}
 }

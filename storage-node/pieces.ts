@@ -1,7 +1,8 @@
 // Large blobs to and from a file in pieces, with the next piece under way while one is used.
-import { fdatasync, read, write, writev } from 'node:fs';
+import { fdatasync, ftruncateSync, read, write, writev } from 'node:fs';
 import { promisify } from 'node:util';
 import type { ByteRange } from '../services/ranges.ts';
+import { pageBuffers } from './page-memory.ts';
 
 const [fdatasyncAsync, readAsync] = [promisify(fdatasync), promisify(read)];
 const [writeAsync, writevAsync] = [promisify(write), promisify(writev)];
@@ -12,22 +13,33 @@ const PIECE = 512 * 1024;
 /** A long write is flushed this often, so that its last flush is not long. */
 const SYNC_EVERY = 64 * 1024 * 1024;
 
-/** Buffers of a PIECE that are kept for the next writes: new ones would keep the garbage collector busy. */
-const KEPT = 32;
-const kept: Buffer[] = [];
+/** What a direct write's place and length must be a multiple of, on all disks there are. */
+const BLOCK = 4096;
+
+/** Buffers of a PIECE that are used again and again: new ones would keep the garbage collector busy. */
+const kept = pageBuffers(32, PIECE);
+const memory = kept[0]?.buffer;
 
 /** Gathers chunks into pieces and writes one piece while the next fills. `release` must be called at the end. */
 export class PieceWriter {
   size = 0;
   readonly #fd: number;
+  readonly #direct: boolean;
   #filling = kept.pop() ?? Buffer.allocUnsafeSlow(PIECE);
   #spare = kept.pop() ?? Buffer.allocUnsafeSlow(PIECE);
   #filled = 0;
   #unsynced = 0;
   #writing: Promise<void> = Promise.resolve();
 
-  constructor(fd: number) {
+  /** There is memory now for one that writes directly. */
+  static get canBeDirect(): boolean {
+    return kept.length >= 2;
+  }
+
+  /** @param direct write as files want it that are open with O_DIRECT; to be asked for only if it `canBeDirect` */
+  constructor(fd: number, { direct = false } = {}) {
     this.#fd = fd;
+    this.#direct = direct;
   }
 
   async add(chunk: Uint8Array): Promise<void> {
@@ -43,14 +55,21 @@ export class PieceWriter {
   }
 
   async finish(): Promise<void> {
+    const unaligned = this.#direct ? this.#filled % BLOCK : 0;
+    if (unaligned > 0) {
+      const end = this.#filled + BLOCK - unaligned;
+      this.#filling.fill(0, this.#filled, end);
+      this.#filled = end;
+    }
     await this.#flush();
     await this.#writing;
+    if (unaligned > 0) ftruncateSync(this.#fd, this.size);
   }
 
   /** Resolves when no write is under way, whatever became of it. Nothing may be added any more. */
   async release(): Promise<void> {
     await this.#writing.catch(() => {});
-    if (kept.length < KEPT) kept.push(this.#filling, this.#spare);
+    kept.push(...[this.#filling, this.#spare].filter(({ buffer }) => buffer === memory));
   }
 
   async #flush(): Promise<void> {

@@ -14,7 +14,7 @@ const PIECE = 512 * 1024;
 const SYNC_EVERY = 64 * 1024 * 1024;
 
 /** What a direct write's place and length must be a multiple of, on all disks there are. */
-const BLOCK = 4096;
+const SECTOR = 4096;
 
 /** Buffers of a PIECE that are used again and again: new ones would keep the garbage collector busy. */
 const kept = pageBuffers(32, PIECE);
@@ -55,9 +55,9 @@ export class PieceWriter {
   }
 
   async finish(): Promise<void> {
-    const unaligned = this.#direct ? this.#filled % BLOCK : 0;
+    const unaligned = this.#direct ? this.#filled % SECTOR : 0;
     if (unaligned > 0) {
-      const end = this.#filled + BLOCK - unaligned;
+      const end = this.#filled + SECTOR - unaligned;
       this.#filling.fill(0, this.#filled, end);
       this.#filled = end;
     }

@@ -1,4 +1,4 @@
-// How the bytes of a blob get into a new file: when one of these functions returns, no power cut can take them away. The
+// How the bytes of a blob get into a new file: when `writeFile` has resolved, no power cut can take them away. The
 // name that the file has then is another matter (files-store.ts).
 import { createHash, hash } from 'node:crypto';
 import { closeSync, constants, fdatasync, openSync, unlinkSync } from 'node:fs';

@@ -9,9 +9,9 @@ import { Problem } from '../../services/problems.ts';
 import type { DeviceState } from '../cluster/state.ts';
 import type { Statement } from '../database/database.ts';
 import { inspect } from './findings.ts';
-import { type Finding, type FindingKind, type FsckPage, nameFindings, YOUNG_SECONDS } from './fsck.ts';
+import { type Finding, type FindingKind, type FsckPage, nameFindings } from './fsck.ts';
 import type { Parts } from './parts.ts';
-import { isOlder, sweepFrom } from './sweep.ts';
+import { isOlder, sweepFrom, uncountedGrace } from './sweep.ts';
 
 /** Replicas that are listed at once. */
 const LISTED = 10_000;
@@ -170,7 +170,7 @@ async function judgeUncounted(parts: Needed, device: DeviceState, replicas: List
     replicas.flatMap(({ fid, at }): [number, FindingKind][] => {
       const live = blobs.get(fid) === 'live';
       // An upload may take as long as the sweep leaves it.
-      const grace = blobs.has(fid) ? YOUNG_SECONDS : parts.config.CISTERN_SWEEP_AFTER_SECONDS;
+      const grace = blobs.has(fid) ? uncountedGrace(parts) : parts.config.CISTERN_SWEEP_AFTER_SECONDS;
       if (!isOlder(parts, device, at, grace)) return [];
       return [[fid, live ? 'uncounted' : 'unknown']];
     }),

@@ -146,7 +146,7 @@ async function comparePage(
     } else if (blob.state !== 'live') {
       if (row === undefined) leftover.push(replica.fid);
     } else if (row === undefined) {
-      if (isOlder(parts, device, replica.at, YOUNG_SECONDS)) adoptable.push(blob);
+      if (isOlder(parts, device, replica.at, uncountedGrace(parts))) adoptable.push(blob);
     } else if (row.state === 'good' && replica.size !== blob.size) {
       await reportBad(parts, replica.fid, device.id, 'corrupt', signal);
     }
@@ -165,6 +165,15 @@ async function comparePage(
       parts.meters.swept.inc({ verdict: 'missing' });
   }
   return end;
+}
+
+/** How old a replica of a known blob must be, in seconds, to be looked at though no location counts it. */
+export function uncountedGrace({
+  config,
+}: {
+  config: Pick<Parts['config'], 'CISTERN_SWEEP_AFTER_SECONDS'>;
+}): number {
+  return Math.min(YOUNG_SECONDS, config.CISTERN_SWEEP_AFTER_SECONDS);
 }
 
 /** A replica's time is its node's; it is compared by the database's clock. */

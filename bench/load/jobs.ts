@@ -41,7 +41,7 @@ export type Work =
       step: number;
       clusterKey: string;
     }
-  /** What a disk can do: write, fdatasync, rename, fsync of the directory, in `directory`. */
+  /** What a disk can do with a file for each: write, fdatasync, rename, fsync of the directory, in `directory`. */
   | { kind: 'disk'; directory: string; size: number };
 
 export type Job = Work & Bounds;

@@ -15,8 +15,9 @@ export const fsck: Suite = {
   title: 'fsck',
   about:
     '`cistern fsck` (names, copies and disks are compared, the bytes are not read) of files of 4 KiB with two copies each on ' +
-    'devices of two hosts, from its start to exit code 0. Every copy is a file at its place on the device, listed and looked at one by one; ' +
-    `the ${FIDS_A_DIRECTORY} of a directory are hard links of one, which is quicker to fill and has fewer inodes to read than ` +
+    'devices of two hosts, from its start to exit code 0. Every copy is a file at its place on the device, listed and looked at one by one, as with ' +
+    '`CISTERN_VOLUME_BLOB_BYTES=0`; of blobs in volumes, one small file tells about a whole directory. ' +
+    `The ${FIDS_A_DIRECTORY} of a directory are hard links of one, which is quicker to fill and has fewer inodes to read than ` +
     'so many separate files: on a disk whose inodes are not in memory, the first run waits for them as well.',
   run: async (bench) => {
     const files = bench.quick ? 5_000 : 1_000_000;
@@ -41,7 +42,7 @@ async function measure(bench: Bench, cluster: Cluster, files: number): Promise<F
   return { rows: [row], skipped: [], figures: { fsck: seconds } };
 }
 
-/** Makes the files on a device, as its node would have written them. */
+/** Makes the files on a device, as its node would have written them, did it put small blobs into no volumes. */
 function place(device: string, first: number, files: number): void {
   const bytes = bytesOf(SIZE);
   let whole = '';

@@ -1,4 +1,4 @@
-// Durable 4 KiB PUTs to one device of one storage node, beside what the disk does without HTTP.
+// Durable 4 KiB PUTs to one device of one storage node, beside what the disk does without HTTP when each is a file.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Cluster } from '../lib/cluster.ts';
@@ -13,8 +13,8 @@ export const nodeWrites: Suite = {
   name: 'node-writes',
   title: 'Durable PUTs of 4 KiB to a storage node',
   about:
-    'One device, tickets signed beforehand. Beside it a program of ours on the same disk: each worker is a thread that ' +
-    'writes a file, fdatasync, renames it, fsync of its directory.',
+    'One device, tickets signed beforehand; the node appends the blobs to volumes. Beside it a program of ours on the same disk, with a file for each: ' +
+    'each worker is a thread that writes a file, fdatasync, renames it, fsync of its directory.',
   run: (bench) => bench.withCluster((cluster) => measureAll(bench, cluster)),
 };
 

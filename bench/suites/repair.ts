@@ -1,7 +1,8 @@
-// A lost device is rebuilt, beside rsync, which copies the same files.
+// A lost device is rebuilt, beside rsync, which copies the same bytes as a file each.
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { blobDirectory, blobPath } from '../../storage-node/layout.ts';
 import type { Cluster } from '../lib/cluster.ts';
 import { runCommand } from '../lib/command.ts';
 import { fill } from '../lib/fill.ts';
@@ -10,6 +11,7 @@ import { runJob } from '../lib/run-job.ts';
 import type { Bench, Findings, Suite } from '../lib/suite.ts';
 import type { TargetName } from '../lib/targets.ts';
 import { find } from '../lib/tools.ts';
+import { bytesOf } from '../load/bytes.ts';
 
 const KiB = 1024;
 type Device = Cluster['nodes'][number]['devices'][number];
@@ -34,8 +36,9 @@ export const repair: Suite = {
   title: 'Repair of a lost device',
   about:
     'Files with two copies each, one of them on a device of the first host, the other on the devices of the other hosts in turn. ' +
-    'rsync copies all that the others hold into an empty directory, from a daemon on 127.0.0.1: with `--fsync` as Cistern ' +
-    'writes, and without, against which the targets are. Then the first device is declared dead, and `cistern repair` is run: the time ' +
+    'rsync copies the same bytes into an empty directory, from a daemon on 127.0.0.1: with `--fsync`, so that it waits for the disk as ' +
+    'Cistern does, and without, against which the targets are. It reads them as files, which were written for it beforehand, a tree for each device of the ' +
+    'other hosts, since small blobs are in volumes, and rsync would copy these as a few large files. Then the first device is declared dead, and `cistern repair` is run: the time ' +
     'is from the declaration to exit code 0, when every file has two copies again, verified and fsynced. ' +
     'All that is read was just written, and is in memory. The copies on the lost device are rows only, since nobody reads them.',
   run: async (bench) => {
@@ -50,7 +53,7 @@ export const repair: Suite = {
 };
 
 async function measure(bench: Bench, cluster: Cluster, { name, size, files, target }: Case, into: Findings) {
-  const { lost, others } = await store(bench, cluster, size, files);
+  const { lost, others, first } = await store(bench, cluster, size, files);
   const row = (what: string, seconds: number) => {
     into.rows.push({ what, size: name, files, seconds, 'MiB a second': (files * size) / KiB ** 2 / seconds });
     return seconds;
@@ -58,8 +61,11 @@ async function measure(bench: Bench, cluster: Cluster, { name, size, files, targ
   const program = find('rsync');
   let theirs: number | undefined;
   if (program !== undefined) {
-    const root = dirname(dirname(lost.path));
-    const blobs = others.map(({ path }) => join(relative(root, path), '0'));
+    bench.say('writing them as files for rsync');
+    const root = mkdtempSync(join(dirname(lost.path), 'files-'));
+    const trees = others.map(({ id }, i) =>
+      plant(join(root, String(id)), { first: first + i, step: others.length, end: first + files, size }),
+    );
     await withRsync(program, root, async (copy) => {
       const ways: [string, string[]][] = [
         ['rsync -a --fsync', ['-a', '--fsync']],
@@ -69,7 +75,7 @@ async function measure(bench: Bench, cluster: Cluster, { name, size, files, targ
         bench.say(`${what}, ${files} files of ${name}`);
         flush();
         const directory = mkdtempSync(join(dirname(lost.path), 'rsync-'));
-        theirs = row(what, await copy(blobs, directory, ...options));
+        theirs = row(what, await copy(trees, directory, ...options));
       }
     });
   }
@@ -96,7 +102,20 @@ async function store(bench: Bench, cluster: Cluster, size: number, files: number
     await runJob({ kind: 'put-blob', node: url, device: id, size, clusterKey, ...which, ...bounds });
   }
   await fill(cluster, files, { first, devices: [[lost.id], others.map(({ id }) => id)], size });
-  return { lost, others };
+  return { lost, others, first };
+}
+
+/** Writes every `step`th blob's bytes as files, in the directories that files of blobs have; returns the tree's name. */
+function plant(
+  tree: string,
+  { first, step, end, size }: Record<'first' | 'step' | 'end' | 'size', number>,
+): string {
+  const bytes = bytesOf(size);
+  for (let fid = first; fid < end; fid += step) {
+    mkdirSync(join(tree, blobDirectory(fid)), { recursive: true });
+    writeFileSync(join(tree, blobPath(fid)), bytes);
+  }
+  return basename(tree);
 }
 
 /** What was written before must not be what the next one waits for. */

@@ -4,6 +4,7 @@ import { basename, resolve } from 'node:path';
 import { type Static, Type } from 'typebox';
 import { ConfigError, commonSettings, readConfig } from '../services/config.ts';
 import { NAME_PATTERN } from '../services/keys.ts';
+import { SMALL } from './body.ts';
 
 const GiB = 1024 ** 3;
 
@@ -37,6 +38,18 @@ export const nodeSettings = Type.Object({
     default: GiB,
     minimum: 0,
     description: 'free space on each device that uploads may not touch',
+  }),
+  CISTERN_VOLUME_BLOB_BYTES: Type.Integer({
+    default: SMALL,
+    minimum: 0,
+    maximum: SMALL,
+    description: 'blobs up to this size are appended to volumes; larger ones are a file each; 0: all are',
+  }),
+  CISTERN_VOLUME_BYTES: Type.Integer({
+    default: 256 * 1024 ** 2,
+    minimum: 1024 ** 2,
+    maximum: 16 * GiB,
+    description: 'size of a volume; the next one is begun when it is reached',
   }),
   CISTERN_HEARTBEAT_SECONDS: Type.Number({
     default: 2,

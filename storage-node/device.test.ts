@@ -20,6 +20,7 @@ import { Findings } from './findings.ts';
 import { MARKER } from './marker.ts';
 import {
   type FakeTracker,
+  lacksMount,
   type NodeOptions,
   random,
   scratch,
@@ -228,6 +229,7 @@ describe('a device', () => {
       id: 1,
       path: dev1(),
       reserve: 0,
+      volumes: { upTo: 0, most: 1 },
       log,
       findings,
       cluster,
@@ -330,20 +332,4 @@ function stream() {
       controller.close();
     },
   });
-}
-
-/** Mounting wants root and a kernel that lets it. */
-
-function lacksMount(): string | undefined {
-  if (process.getuid?.() !== 0) return 'only root may mount a small disk';
-  const { path, remove } = scratch();
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', 'none', path], { stdio: 'ignore' });
-    execFileSync('umount', [path]);
-    return undefined;
-  } catch {
-    return 'this machine lets nobody mount a small disk';
-  } finally {
-    remove();
-  }
 }

@@ -8,11 +8,11 @@ import type { BlobStore, Content } from './blob-store.ts';
 import { ConditionLog } from './condition-log.ts';
 import { DirectorySync } from './directory-sync.ts';
 import { classify } from './disk-errors.ts';
-import { FilesStore } from './files-store.ts';
 import type { Findings } from './findings.ts';
 import type { Ground } from './ground.ts';
 import { inspect, reason, type State } from './inspection.ts';
 import { Journal } from './journal.ts';
+import { LayeredStore, type VolumeSettings } from './layered-store.ts';
 import { isBlank, writeMarker } from './marker.ts';
 import { Quarantine } from './quarantine.ts';
 import type { Scrub } from './scrub.ts';
@@ -27,6 +27,7 @@ export interface DeviceOptions {
   id: number;
   path: string;
   reserve: number;
+  volumes: VolumeSettings;
   log: Logger;
   findings: Findings;
   /** The cluster's id, once a tracker has told it. */
@@ -69,10 +70,13 @@ export class Device {
     this.path = options.path;
     this.#conditions = new ConditionLog(options.log, { device: options.id, path: options.path });
     const directories = new DirectorySync(options.path);
-    this.ground = { root: options.path, directories, filesystem: () => this.#filesystem };
-    this.journal = new Journal(this.ground, (error) => void this.explain('write', 0, error));
-    this.quarantine = new Quarantine(this.ground);
-    this.store = new FilesStore(this.ground, this.journal);
+    const [filesystem, uuid] = [() => this.#filesystem, () => this.uuid];
+    this.ground = { root: options.path, directories, filesystem, uuid };
+    const onFailure = (error: unknown) => void this.explain('write', 0, error);
+    this.journal = new Journal(this.ground, onFailure, (leaf) => this.store.fids(leaf));
+    const { ground, journal } = this;
+    this.store = new LayeredStore({ ground, journal, onFailure, ...options.volumes });
+    this.quarantine = new Quarantine(this.ground, this.store);
     this.#count = new BlobCount(this.store, options.log);
     this.space = new Space(options.path, options.reserve);
   }
@@ -171,7 +175,7 @@ export class Device {
     // Set back while we ran: the tracker has to judge the disk anew.
     if (this.journal.sequence.value < before) this.#registered = undefined;
     await this.quarantine.open();
-    if (writable) await this.store.open();
+    await this.store.open(writable);
     await this.#count.open(this.id);
     this.#opened = identity;
   }
@@ -213,7 +217,8 @@ export class Device {
   verify(fid: number): Promise<Content> {
     return this.attempt('read', fid, async () => {
       try {
-        return await this.store.verify(fid);
+        const { size, sha256 } = await this.store.examine(fid);
+        return { size, sha256 };
       } catch (error) {
         const writable = this.state.condition === 'ok';
         const back = writable ? await this.quarantine.giveBack(fid) : undefined;
@@ -247,6 +252,7 @@ export class Device {
   async stop(): Promise<void> {
     this.#count.stop();
     await this.scrub?.stop();
+    await this.store.close().catch((error: unknown) => this.explain('write', 0, error));
     await this.journal.close().catch((error: unknown) => this.explain('write', 0, error));
   }
 
@@ -305,7 +311,7 @@ export class Device {
       : problem;
   }
 
-  /** The answer for a blob that has no file: only a disk that is known to be the right one may say 404. */
+  /** The answer for a blob that is not there: only a disk that is known to be the right one may say 404. */
   async missing(fid: number): Promise<Problem> {
     // A look that is under way may have begun before the disk went.
     await this.#looking;

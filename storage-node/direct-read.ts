@@ -15,33 +15,46 @@ const SLOTS = 16;
 const slots = pageBuffers(SLOTS, PIECE);
 const limit = pLimit(SLOTS);
 
+/** What a direct read's place must be a multiple of, on all disks there are. */
+const SECTOR = 4096;
+
+/** From `start` up to, but not including, `end`. */
+export interface Part {
+  start: number;
+  end: number;
+}
+
 /**
- * Reads a file from end to end; answers with its size. `see` gets each piece, and must be done with it when it returns;
- * `rest` is awaited after each piece but the last, and may throw to give up.
+ * Reads a file, or a part of it, from end to end; answers with how many bytes there were. `see` gets each piece, and must be
+ * done with it when it returns; `rest` is awaited after each piece but the last, and may throw to give up.
  */
 export async function readDirect(
   path: string,
   see: (piece: Buffer) => void,
   rest: (bytes: number) => Promise<void> | void = () => {},
+  { start, end }: Part = { start: 0, end: Number.POSITIVE_INFINITY },
 ): Promise<number> {
   const fd = await openDirect(path);
   try {
-    for (let size = 0; ; ) {
-      const count = await limit(async () => {
+    let size = 0;
+    for (let place = start - (start % SECTOR); ; place += PIECE) {
+      const wanted = Math.min(PIECE, Math.ceil((end - place) / SECTOR) * SECTOR);
+      const [count, seen] = await limit(async () => {
         const buffer = slots.pop() as (typeof slots)[number];
         try {
           failPoint('node-read');
-          const { bytesRead } = await readAsync(fd, buffer, 0, PIECE, size);
-          see(buffer.subarray(0, bytesRead));
-          return bytesRead;
+          const { bytesRead } = await readAsync(fd, buffer, 0, wanted, place);
+          const piece = buffer.subarray(Math.max(0, start - place), Math.min(bytesRead, end - place));
+          see(piece);
+          return [bytesRead, piece.length];
         } finally {
           slots.push(buffer);
         }
       });
-      size += count;
+      size += seen;
       // A direct read goes on at a multiple of the sector only; a short one was the last.
-      if (count < PIECE) return size;
-      await rest(count);
+      if (count < PIECE || place + PIECE >= end) return size;
+      await rest(seen);
     }
   } finally {
     closeSync(fd);

@@ -5,18 +5,13 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { LRUCache } from 'lru-cache';
 import { failPoint } from '../services/fail-points.ts';
+import { SharedRuns } from './shared-runs.ts';
 
 const [fsyncAsync, mkdirAsync] = [promisify(fsync), promisify(mkdir)];
 
-interface Running {
-  done: Promise<void>;
-  /** The fsync that starts when this one has ended, for entries made after this one began. */
-  next?: Promise<void>;
-}
-
 export class DirectorySync {
   readonly #root: string;
-  readonly #running = new Map<string, Running>();
+  readonly #syncs = new SharedRuns<string>((directory) => this.#fsync(directory));
   readonly #trusted = new LRUCache<string, Promise<void>>({ max: 10_000 });
   #broken: Error | undefined;
 
@@ -27,10 +22,7 @@ export class DirectorySync {
 
   /** Resolves when every entry that was in `directory` at the time of the call is durable. */
   sync(directory: string): Promise<void> {
-    const running = this.#running.get(directory);
-    if (running === undefined) return this.#start(directory);
-    running.next ??= running.done.then(() => this.#start(directory));
-    return running.next;
+    return this.#syncs.run(directory);
   }
 
   /** Makes `directory` with its parents where needed; resolves when the chain down to it is durable. */
@@ -62,16 +54,6 @@ export class DirectorySync {
     });
     failPoint('node-directory-made');
     await this.sync(parent === '.' ? '' : parent);
-  }
-
-  #start(directory: string): Promise<void> {
-    const running: Running = { done: this.#fsync(directory) };
-    this.#running.set(directory, running);
-    const end = () => {
-      if (this.#running.get(directory) === running) this.#running.delete(directory);
-    };
-    running.done.then(end, end);
-    return running.done;
   }
 
   async #fsync(directory: string): Promise<void> {

@@ -4,6 +4,8 @@ import { GONE } from './inspection.ts';
 
 /** The disk itself fails; after one of these on a write nothing that it says about its writes can be trusted. */
 const FAILED = new Set(['EIO', 'ENXIO', 'ENODEV', 'EUCLEAN', 'EBADMSG', 'EREMOTEIO']);
+/** The medium has lost what was there. Other errors are about the disk as a whole. */
+export const UNREADABLE = new Set(['EIO', 'EBADMSG']);
 const FULL = new Set(['ENOSPC', 'EDQUOT']);
 const REFUSED = new Set(['EROFS', 'EACCES', 'EPERM']);
 

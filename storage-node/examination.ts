@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import type { KnownBlob } from '../services/protocol.ts';
 import type { Content } from './blob-store.ts';
 import { BLOCK, BlockChecksums } from './checksums.ts';
-import { readDirect } from './direct-read.ts';
+import { type Part, readDirect } from './direct-read.ts';
 import type { BlobRecord } from './journal-record.ts';
 
 /** What was read. */
@@ -15,11 +15,12 @@ export interface Examined {
   crc?: string;
 }
 
-/** Reads a blob's file from the disk. Fails with the system's errors, or with those of `rest` (see readDirect). */
+/** Reads a blob's file, or a part of one, from the disk. Fails with the system's errors, or with those of `rest` (see readDirect). */
 export async function examine(
   path: string,
   fid: number,
   rest?: (bytes: number) => Promise<void> | void,
+  part?: Part,
 ): Promise<Examined> {
   const digest = createHash('sha256');
   const checksums = new BlockChecksums();
@@ -27,7 +28,7 @@ export async function examine(
     digest.update(piece);
     checksums.update(piece);
   };
-  const size = await readDirect(path, see, rest);
+  const size = await readDirect(path, see, rest, part);
   const crc = size > BLOCK ? { crc: checksums.finish().toString('base64') } : {};
   return { fid, size, sha256: digest.digest('hex'), ...crc };
 }

@@ -1,23 +1,24 @@
-// The 'files' layout: one file for each blob. A blob is written under a temporary name, made durable, and then linked
-// to its own name, which fails if that is taken: a fid never changes its bytes.
+// The blobs of a device that are a file each: those that are too large for volumes, or of unknown length. (BlobStore says
+// what the methods promise.) A blob is written under a temporary name, made durable, and then linked to its own name, which
+// fails if that is taken: a fid never changes its bytes.
 //
 // What waits for the disk is asynchronous. Making, linking and unlinking the file of a write only changes directories
 // that are in memory: those are plain calls, because handing one to a thread costs more than what it does itself
 // (in a profile of small writes, over a third of the main thread's time).
-import { createHash, randomUUID } from 'node:crypto';
-import { closeSync, fdatasync, fstat, linkSync, open, read, unlink } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { closeSync, fdatasync, fstat, linkSync, open, read, renameSync, statSync, unlink } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { LRUCache } from 'lru-cache';
 import { failPoint } from '../services/fail-points.ts';
-import { Problem } from '../services/problems.ts';
 import type { Binding } from '../services/tickets.ts';
-import type { BlobStore, Content, ListedBlob, OpenBlob, PutOptions } from './blob-store.ts';
-import { readDirect } from './direct-read.ts';
+import { blobDiffers, type Content, type ListedBlob, type OpenBlob, type PutOptions } from './blob-store.ts';
 import type { DirectorySync } from './directory-sync.ts';
+import { type Examined, examine } from './examination.ts';
 import type { Ground } from './ground.ts';
 import type { Journal } from './journal.ts';
-import { blobDirectory, blobPath, FIDS_A_DIRECTORY, fidsIn, leaves } from './layout.ts';
+import { blobDirectory, blobPath, fidsIn, type Leaf, leafOf } from './layout.ts';
 import { readPieces } from './pieces.ts';
 import { forget, type Stored, writeFile } from './write-file.ts';
 
@@ -26,13 +27,18 @@ const [fdatasyncAsync, fstatAsync] = [promisify(fdatasync), promisify(fstat)];
 
 const TEMPORARY = 'tmp';
 
-export class FilesStore implements BlobStore {
+export class FilesStore {
   readonly #ground: Ground;
   readonly #root: string;
   readonly #directories: DirectorySync;
   readonly #journal: Journal;
   readonly #session = randomUUID();
   #writes = 0;
+  /**
+   * The fids that have a file, of the directories that `has` was asked about last. To look for each name would take the
+   * kernel longer than all else that a small write asks of it: it knows by heart only the names that are there.
+   */
+  readonly #fids = new LRUCache<number, Promise<Set<number>>>({ max: 128 });
 
   constructor(ground: Ground, journal: Journal) {
     this.#ground = ground;
@@ -41,8 +47,10 @@ export class FilesStore implements BlobStore {
     this.#journal = journal;
   }
 
-  async open(): Promise<void> {
+  async open(writable: boolean): Promise<void> {
     this.#directories.distrust();
+    this.#fids.clear();
+    if (!writable) return;
     await this.#directories.ensure(TEMPORARY);
     for (const name of await readdir(join(this.#root, TEMPORARY))) {
       // Names of this session may be writes that are still under way.
@@ -50,7 +58,35 @@ export class FilesStore implements BlobStore {
     }
   }
 
-  async put(fid: number, body: Buffer | readonly Buffer[] | AsyncIterable<Uint8Array>, options: PutOptions) {
+  /** True if it may have a file: one that vanished behind our back is known for some time. */
+  async has(fid: number): Promise<boolean> {
+    const first = leafOf(fid);
+    const known = this.#fids.get(first) ?? this.#readFids(first);
+    return (await known).has(fid);
+  }
+
+  #readFids(first: number): Promise<Set<number>> {
+    const read = async () => {
+      try {
+        return new Set(await fidsIn(this.#root, { directory: blobDirectory(first), first }));
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+        return new Set<number>();
+      }
+    };
+    const fids = read();
+    this.#fids.set(first, fids);
+    fids.catch(() => this.#fids.delete(first));
+    return fids;
+  }
+
+  /** @param name runs what gives the blob its name, or answers with false if it has one elsewhere */
+  async put(
+    fid: number,
+    body: Buffer | readonly Buffer[] | AsyncIterable<Uint8Array>,
+    options: PutOptions,
+    name: (content: Content, link: () => Promise<boolean>) => Promise<boolean>,
+  ) {
     const directory = blobDirectory(fid);
     const ready = this.#directories.ensure(directory);
     // Its failure is met below; it must not count as unhandled if the write fails before.
@@ -61,7 +97,7 @@ export class FilesStore implements BlobStore {
       const content = await writeFile(this.#ground, temporary, body, options);
       await ready;
       failPoint('node-written');
-      const existed = !(await this.#link(temporary, fid, directory));
+      const existed = !(await name(content, () => this.#link(temporary, fid, directory)));
       failPoint('node-linked');
       if (existed) await this.confirm(fid, content);
       // At the same time: the line costs no wait of its own.
@@ -86,7 +122,7 @@ export class FilesStore implements BlobStore {
   async #link(temporary: string, fid: number, directory: string): Promise<boolean> {
     const path = join(this.#root, blobPath(fid));
     try {
-      linkSync(temporary, path);
+      this.#name(temporary, path, fid);
       return true;
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
@@ -96,22 +132,26 @@ export class FilesStore implements BlobStore {
     // Somebody removed the directory that was made before.
     this.#directories.distrust();
     await this.#directories.ensure(directory);
-    linkSync(temporary, path);
+    this.#name(temporary, path, fid);
     return true;
   }
 
+  #name(temporary: string, path: string, fid: number): void {
+    linkSync(temporary, path);
+    // At once, also while the directory is being read; if that fails, it is read anew.
+    this.#fids.get(leafOf(fid))?.then(
+      (fids) => fids.add(fid),
+      () => {},
+    );
+  }
+
   async confirm(fid: number, content: Content): Promise<boolean> {
-    const present = await this.verify(fid).catch((error: NodeJS.ErrnoException) => {
+    const present = await this.examine(fid).catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT') return undefined;
       throw error;
     });
     if (present === undefined) return false;
-    if (present.sha256 !== content.sha256) {
-      throw new Problem(
-        'blob-differs',
-        `Blob ${fid} is there with other bytes; a fid is never written twice.`,
-      );
-    }
+    if (present.sha256 !== content.sha256) throw blobDiffers(fid);
     // The write that made it may have failed after the link, before it was durable.
     const fd = await openAsync(join(this.#root, blobPath(fid)), 'r');
     try {
@@ -122,11 +162,6 @@ export class FilesStore implements BlobStore {
     await this.#directories.ensure(blobDirectory(fid));
     await this.#directories.sync(blobDirectory(fid));
     return true;
-  }
-
-  async readWhole(fid: number, size: number): Promise<Buffer | undefined> {
-    const place = Buffer.allocUnsafeSlow(size + 1);
-    return (await this.readInto(fid, place)) ? place.subarray(0, size) : undefined;
   }
 
   async readInto(fid: number, place: Buffer): Promise<boolean> {
@@ -174,15 +209,11 @@ export class FilesStore implements BlobStore {
     return existed;
   }
 
-  async list(after: number, limit: number): Promise<ListedBlob[]> {
-    const listed: ListedBlob[] = [];
-    for await (const leaf of leaves(this.#root, after + 1)) {
-      const fids = (await fidsIn(this.#root, leaf)).filter((fid) => fid > after);
-      const found = await Promise.all(fids.slice(0, limit - listed.length).map((fid) => this.#describe(fid)));
-      listed.push(...found.filter((blob) => blob !== undefined));
-      if (listed.length >= limit) break;
-    }
-    return listed;
+  /** The blobs of one directory, ascending: up to `limit` above `after`. */
+  async list(leaf: Leaf, after: number, limit: number): Promise<ListedBlob[]> {
+    const fids = (await fidsIn(this.#root, leaf)).filter((fid) => fid > after);
+    const found = await Promise.all(fids.slice(0, limit).map((fid) => this.#describe(fid)));
+    return found.filter((blob) => blob !== undefined);
   }
 
   async #describe(fid: number): Promise<ListedBlob | undefined> {
@@ -195,25 +226,30 @@ export class FilesStore implements BlobStore {
     }
   }
 
-  async verify(fid: number): Promise<Content> {
-    const digest = createHash('sha256');
-    const size = await readDirect(join(this.#root, blobPath(fid)), (piece) => digest.update(piece));
-    return { size, sha256: digest.digest('hex') };
+  examine(fid: number, rest?: (bytes: number) => Promise<void> | void): Promise<Examined> {
+    return examine(join(this.#root, blobPath(fid)), fid, rest);
   }
 
-  async highestFid(): Promise<number> {
-    for await (const leaf of leaves(this.#root, 0, 'descending')) {
-      const highest = (await fidsIn(this.#root, leaf)).at(-1);
-      if (highest !== undefined) return highest;
-    }
-    return 0;
+  async identify(fid: number): Promise<string> {
+    return String((await stat(join(this.#root, blobPath(fid)))).ino);
   }
 
-  async count(seen: (blobs: number, before: number) => void, signal: AbortSignal): Promise<void> {
-    for await (const leaf of leaves(this.#root)) {
-      if (signal.aborted) return;
-      const fids = await fidsIn(this.#root, leaf);
-      seen(fids.length, leaf.first + FIDS_A_DIRECTORY);
-    }
+  /** As of BlobStore, but that no volume has it. */
+  async takeBack(fid: number, path: string): Promise<boolean> {
+    const directory = blobDirectory(fid);
+    await this.#directories.ensure(directory);
+    if (!(await this.#link(path, fid, directory))) return false;
+    await this.#directories.sync(directory);
+    return true;
+  }
+
+  /** As of BlobStore. */
+  async setAside(fid: number, identity: string, path: string): Promise<boolean> {
+    const from = join(this.#root, blobPath(fid));
+    // Two plain calls with nothing in between: no other write of this process can put a good copy in its place.
+    if (String(statSync(from, { throwIfNoEntry: false })?.ino) !== identity) return false;
+    renameSync(from, path);
+    await this.#directories.sync(blobDirectory(fid));
+    return true;
   }
 }

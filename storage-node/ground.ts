@@ -8,6 +8,8 @@ export interface Ground {
   directories: DirectorySync;
   /** st_dev of the disk that the marker file is on. */
   filesystem(): number | undefined;
+  /** The device's own id, which its marker file says. */
+  uuid(): string | null;
 }
 
 /** The file system under the device is not the one that its marker file is on (it was unmounted). */

@@ -25,7 +25,7 @@ beforeEach(async () => {
   begun = [];
   files = scratch();
   const filesystem = () => statSync(files.path).dev;
-  ground = { root: files.path, directories: new DirectorySync(files.path), filesystem };
+  ground = { root: files.path, directories: new DirectorySync(files.path), filesystem, uuid: () => null };
   journal = await begin();
 });
 afterEach(async () => {

@@ -21,6 +21,7 @@ export class Journal {
   readonly sequence: Sequence;
   readonly #ground: Ground;
   readonly #onFailure: (error: unknown) => void;
+  readonly #fids: (leaf: Leaf) => Promise<number[]>;
   readonly #segments = new Map<number, Segment>();
   readonly #tables = new LRUCache<number, { sha256: string; table: Buffer }>({
     maxSize: TABLES_BYTES,
@@ -31,9 +32,17 @@ export class Journal {
   #timer: NodeJS.Timeout | undefined;
   #flushing: Promise<void> = Promise.resolve();
 
-  /** @param onFailure is told when what was written could not be made durable */
-  constructor(ground: Ground, onFailure: (error: unknown) => void) {
+  /**
+   * @param onFailure is told when what was written could not be made durable
+   * @param fids which blobs of a directory are there
+   */
+  constructor(
+    ground: Ground,
+    onFailure: (error: unknown) => void,
+    fids = (leaf: Leaf) => fidsIn(ground.root, leaf),
+  ) {
     this.#ground = ground;
+    this.#fids = fids;
     this.#onFailure = onFailure;
     this.sequence = new Sequence(ground);
   }
@@ -87,7 +96,7 @@ export class Journal {
     const { root } = this.#ground;
     for await (const leaf of leaves(root, after + 1)) {
       const records = await this.read(leaf.first);
-      for (const fid of await fidsIn(root, leaf)) {
+      for (const fid of await this.#fids(leaf)) {
         const record = records.get(fid);
         if (record !== undefined && fid > after) yield record;
       }
@@ -102,15 +111,22 @@ export class Journal {
       if (text === '') return undefined;
       const records = liveRecords(text);
       // Only now, after the lines were read: whatever they speak of was there before.
-      const there = (await fidsIn(this.#ground.root, leaf)).flatMap((fid) => records.get(fid) ?? []);
+      const there = (await this.#fids(leaf)).flatMap((fid) => records.get(fid) ?? []);
       const tidied = there.map(formatLine).join('');
       return tidied.length < text.length * WORTH_KEEPING ? tidied : undefined;
     });
   }
 
+  /** Makes all lines durable, and closes the files that nobody used since the last time. */
+  flush(): Promise<void> {
+    const before = this.#flushing;
+    this.#flushing = before.catch(() => {}).then(() => this.#flushNow());
+    return this.#flushing;
+  }
+
   /** Makes all of it durable and closes its files. */
   async close(): Promise<void> {
-    await this.#flush().finally(() => {
+    await this.flush().finally(() => {
       clearTimeout(this.#timer);
       this.#timer = undefined;
     });
@@ -136,15 +152,8 @@ export class Journal {
   #flushLater(): void {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
-      this.#flush().catch(this.#onFailure);
+      this.flush().catch(this.#onFailure);
     }, FLUSH_MS).unref();
-  }
-
-  /** Syncs the files that were written, and closes those that nobody used since the last time. */
-  #flush(): Promise<void> {
-    const before = this.#flushing;
-    this.#flushing = before.catch(() => {}).then(() => this.#flushNow());
-    return this.#flushing;
   }
 
   async #flushNow(): Promise<void> {

@@ -1,4 +1,5 @@
-// Where a blob's file stands on its device: the path that MogileFS uses, so that its disks can be adopted as they are.
+// Where a blob's file stands on its device, if it has one: the path that MogileFS uses, so that its disks can be adopted as
+// they are. Small blobs are in volumes (volumes/), with the slots of their fids in the same directories.
 import type { Dirent } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';

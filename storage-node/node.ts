@@ -61,10 +61,11 @@ export async function startNode(config: NodeConfig, log: Logger): Promise<Storag
   let membership: Membership | undefined;
   for (const { id, path } of config.devices) {
     const reserve = config.CISTERN_RESERVE_BYTES;
+    const volumes = { upTo: config.CISTERN_VOLUME_BLOB_BYTES, most: config.CISTERN_VOLUME_BYTES };
     const cluster = () => membership?.cluster;
     const onOut = () => cache.dropDevice(id);
     const onGone = (fid: number) => cache.drop(id, fid);
-    node.devices.set(id, new Device({ id, path, reserve, log, findings, cluster, onOut, onGone }));
+    node.devices.set(id, new Device({ id, path, reserve, volumes, log, findings, cluster, onOut, onGone }));
   }
   await Promise.all([...node.devices.values()].map((device) => device.look()));
   refuseTwins(node);
@@ -152,6 +153,11 @@ function addGauges({ devices, cache }: NodeContext, registry: Registry): void {
   ofDevice('cistern_device_total_bytes', 'Size of the file system', (device) => device.space.total);
   ofDevice('cistern_device_free_bytes', 'Space left for uploads', (device) => device.report().free);
   ofDevice('cistern_device_blobs', 'Blobs on the device', (device) => device.report().blobs);
+  ofDevice(
+    'cistern_device_dead_bytes',
+    'Bytes of removed blobs that their volumes still take up',
+    (device) => device.store.deadBytes,
+  );
   ofDevice('cistern_device_errors', 'Read and write errors since the start', (device) => device.errors);
   ofDevice(
     'cistern_device_quarantined',

@@ -2,6 +2,8 @@ import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSyn
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { DirectorySync } from './directory-sync.ts';
+import { Journal } from './journal.ts';
+import { LayeredStore } from './layered-store.ts';
 import { blobPath } from './layout.ts';
 import { Quarantine } from './quarantine.ts';
 import { scratch, sha256 } from './testing.ts';
@@ -11,6 +13,7 @@ const expected = { size: right.length, sha256: sha256(right) };
 let files: ReturnType<typeof scratch>;
 let quarantine: Quarantine;
 const at = () => join(files.path, blobPath(1));
+const identify = () => String(statSync(at()).ino);
 
 beforeEach(() => {
   files = scratch();
@@ -18,27 +21,30 @@ beforeEach(() => {
     root: files.path,
     directories: new DirectorySync(files.path),
     filesystem: () => statSync(files.path).dev,
+    uuid: () => null,
   };
-  quarantine = new Quarantine(ground);
+  const journal = new Journal(ground, () => {});
+  const store = new LayeredStore({ ground, journal, onFailure: () => {}, upTo: 0, most: 1 });
+  quarantine = new Quarantine(ground, store);
   mkdirSync(dirname(at()), { recursive: true });
   writeFileSync(at(), 'bad bytes');
 });
 afterEach(() => files.remove());
 
 it('takes the file that was read, not a good copy that has come in its place', async () => {
-  const { ino } = statSync(at());
+  const identity = identify();
   // Removed, and placed again, by others, after it was read. (The old file stays somewhere, so that its inode is not used again.)
   renameSync(at(), join(files.path, 'old'));
   writeFileSync(at(), right);
-  expect(await quarantine.take(1, ino, expected)).toBe(false);
+  expect(await quarantine.take(1, identity, expected)).toBe(false);
   expect(readFileSync(at()).equals(right)).toBe(true);
-  expect(await quarantine.take(1, statSync(at()).ino, expected)).toBe(true);
+  expect(await quarantine.take(1, identify(), expected)).toBe(true);
   expect(existsSync(at())).toBe(false);
   expect([quarantine.count, quarantine.has(1), quarantine.has(2)]).toEqual([1, true, false]);
 });
 
 it('gives nothing back that is wrong, or whose place is taken', async () => {
-  await quarantine.take(1, statSync(at()).ino, expected);
+  await quarantine.take(1, identify(), expected);
   const aside = join(files.path, 'quarantine', `1.${expected.size}.${expected.sha256}`);
   expect(await quarantine.giveBack(1)).toBeUndefined();
   writeFileSync(aside, right);

@@ -1,21 +1,22 @@
 // Replicas that proved bad are moved aside, on the same disk: they are never served, their place is free for a good copy,
 // and an operator can look at them until they are removed. A file's name here says what its bytes should be.
-import { linkSync, renameSync, statSync, unlinkSync } from 'node:fs';
+import { unlinkSync } from 'node:fs';
 import { readdir, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Content } from './blob-store.ts';
+import type { BlobStore, Content } from './blob-store.ts';
 import { examine, isRight } from './examination.ts';
 import type { Ground } from './ground.ts';
-import { blobDirectory, blobPath } from './layout.ts';
 
 const DIRECTORY = 'quarantine';
 
 export class Quarantine {
   readonly #ground: Ground;
+  readonly #store: BlobStore;
   readonly #names = new Map<number, string>();
 
-  constructor(ground: Ground) {
+  constructor(ground: Ground, store: BlobStore) {
     this.#ground = ground;
+    this.#store = store;
   }
 
   get count(): number {
@@ -32,17 +33,14 @@ export class Quarantine {
     return this.#names.has(fid);
   }
 
-  /** Moves a blob's file here, durably, if it is still the one with this inode. */
-  async take(fid: number, inode: number, expected: Content): Promise<boolean> {
-    const { root, directories } = this.#ground;
+  /** Moves a blob here, durably, if it is still the one with this identity. */
+  async take(fid: number, identity: string, expected: Content): Promise<boolean> {
+    const { directories } = this.#ground;
     await directories.ensure(DIRECTORY);
-    const from = join(root, blobPath(fid));
     const name = `${fid}.${expected.size}.${expected.sha256}`;
-    // Two plain calls with nothing in between: no other write of this process can put a good copy in its place.
-    if (statSync(from, { throwIfNoEntry: false })?.ino !== inode) return false;
-    renameSync(from, this.#path(name));
+    if (!(await this.#store.setAside(fid, identity, this.#path(name)))) return false;
     this.#names.set(fid, name);
-    await Promise.all([directories.sync(DIRECTORY), directories.sync(blobDirectory(fid))]);
+    await directories.sync(DIRECTORY);
     return true;
   }
 
@@ -51,20 +49,16 @@ export class Quarantine {
    * not, or if there is another file in its place already.
    */
   async giveBack(fid: number): Promise<Content | undefined> {
-    const { root, directories } = this.#ground;
     const name = this.#names.get(fid);
     if (name === undefined) return undefined;
     const [, size, sha256 = ''] = name.split('.');
     const found = await examine(this.#path(name), fid).catch(() => undefined);
     if (found === undefined || !isRight(found, { size: Number(size), sha256 })) return undefined;
-    try {
-      linkSync(this.#path(name), join(root, blobPath(fid)));
-    } catch {
-      return undefined;
-    }
+    const isBack = await this.#store.takeBack(fid, found, this.#path(name)).catch(() => false);
+    if (!isBack) return undefined;
     unlinkSync(this.#path(name));
     this.#names.delete(fid);
-    await Promise.all([directories.sync(blobDirectory(fid)), directories.sync(DIRECTORY)]);
+    await this.#ground.directories.sync(DIRECTORY);
     return { size: found.size, sha256: found.sha256 };
   }
 

@@ -1,18 +1,17 @@
 // Reads all blobs of a device again, slowly and for ever, and compares them with their records: silent corruption is to be
 // found while other replicas are still good. What somebody came across and doubts is looked at first.
-import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import { delay } from '../services/lifecycle.ts';
 import type { Logger } from '../services/logging.ts';
 import type { Finding, KnownBlob, ScrubReport } from '../services/protocol.ts';
 import type { Content } from './blob-store.ts';
 import type { Device } from './device.ts';
 import { PIECE } from './direct-read.ts';
-import { type Examined, examine, isRight, recordOf } from './examination.ts';
+import { UNREADABLE } from './disk-errors.ts';
+import { type Examined, isRight, recordOf } from './examination.ts';
 import type { Findings } from './findings.ts';
 import { GONE, reason } from './inspection.ts';
 import type { BlobRecord } from './journal-record.ts';
-import { blobPath, FIDS_A_DIRECTORY, fidsIn, type Leaf, leaves } from './layout.ts';
+import { FIDS_A_DIRECTORY, type Leaf, leaves } from './layout.ts';
 import { Pace } from './pace.ts';
 import { loadScrubState, NOT_BEGUN, type ScrubState, saveScrubState } from './scrub-state.ts';
 
@@ -22,8 +21,6 @@ const RETRY_MS = 30_000;
 const SAVE_MS = 30_000;
 const PURGE_MS = 3_600_000;
 const MOST_DOUBTS = 1_000;
-/** The medium has lost what was there. Other errors are about the disk as a whole. */
-const UNREADABLE = new Set(['EIO', 'EBADMSG']);
 
 export interface ScrubOptions {
   device: Device;
@@ -162,7 +159,7 @@ export class Scrub {
       unsettled = [];
       this.#state.position = position;
     };
-    for (const fid of await fidsIn(device.path, leaf)) {
+    for (const fid of await device.store.fids(leaf)) {
       if (fid <= (this.#state.position ?? 0)) continue;
       const doubtful = await this.#lookAt(fid, records.get(fid), rest);
       if (!this.#mayRead) return;
@@ -193,7 +190,7 @@ export class Scrub {
   ): Promise<Unsettled | undefined> {
     let found: Examined | undefined;
     try {
-      found = await examine(this.#pathOf(fid), fid, rest);
+      found = await this.#options.device.store.examine(fid, rest);
     } catch (error) {
       return UNREADABLE.has(codeOf(error)) ? { fid, found, record } : this.#passOver(error);
     }
@@ -228,26 +225,26 @@ export class Scrub {
 
   /** It was wrong or could not be read. If it is so when it is read once more, the replica is bad. */
   async #condemn(fid: number, { size, sha256 }: Content): Promise<void> {
-    const path = this.#pathOf(fid);
+    const { store } = this.#options.device;
     const expected = { size, sha256 };
     try {
-      const { ino } = await stat(path);
-      const again = await examine(path, fid).catch((error: unknown) => {
+      const identity = await store.identify(fid);
+      const again = await store.examine(fid).catch((error: unknown) => {
         if (UNREADABLE.has(codeOf(error))) return 'unreadable' as const;
         throw error;
       });
-      if (again === 'unreadable') await this.#quarantine(fid, ino, expected, again);
-      else if (!isRight(again, expected)) await this.#quarantine(fid, ino, expected, 'corrupt');
+      if (again === 'unreadable') await this.#quarantine(fid, identity, expected, again);
+      else if (!isRight(again, expected)) await this.#quarantine(fid, identity, expected, 'corrupt');
     } catch (error) {
       this.#passOver(error);
     }
   }
 
-  async #quarantine(fid: number, inode: number, expected: Content, kind: Finding['kind']): Promise<void> {
+  async #quarantine(fid: number, identity: string, expected: Content, kind: Finding['kind']): Promise<void> {
     const { device, findings, log } = this.#options;
     this.#state.found++;
     findings.add(device.id, fid, kind);
-    const take = () => device.quarantine.take(fid, inode, expected);
+    const take = () => device.quarantine.take(fid, identity, expected);
     const moved = this.#mayWrite && (await device.attempt('write', fid, take));
     if (moved) {
       device.gone(fid);
@@ -259,10 +256,6 @@ export class Scrub {
   /** A blob that was removed meanwhile is no trouble; any other error is. */
   #passOver(error: unknown): undefined {
     if (!GONE.has(codeOf(error))) throw error;
-  }
-
-  #pathOf(fid: number): string {
-    return join(this.#options.device.path, blobPath(fid));
   }
 
   async #save(): Promise<void> {

@@ -1,4 +1,5 @@
 // For the node's tests: a real node on real directories, and a tracker that knows two routes only.
+import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -92,6 +93,8 @@ export async function startTestNode({ tracker, directory, devices = [1], env = {
     CISTERN_TRACKERS: tracker.url,
     CISTERN_DEVICES: paths.join(','),
     CISTERN_RESERVE_BYTES: '0',
+    // Tests look at the files of blobs, small ones as well; those of volumes say so.
+    CISTERN_VOLUME_BLOB_BYTES: '0',
     CISTERN_HEARTBEAT_SECONDS: '0.1',
     CISTERN_LOG_LEVEL: 'silent',
     ...env,
@@ -126,12 +129,12 @@ export function blobClient(url: string) {
   };
 }
 
-/** Resolves when `condition` holds, and fails when it has not for twenty seconds. */
 /** The temporary files of a device's uploads; the scrub writes its position there as well, for a moment. */
 export function unfinishedBlobs(device: string): string[] {
   return readdirSync(join(device, 'tmp')).filter((name) => /^\d/.test(name));
 }
 
+/** Resolves when `condition` holds, and fails when it has not for twenty seconds. */
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
   const deadline = Date.now() + 20_000;
   while (!(await condition())) {
@@ -157,4 +160,19 @@ export async function startPair() {
     files.remove();
   };
   return { files, tracker, node, other, stop };
+}
+
+/** For `needs`: mounting wants root, and a kernel that lets it. */
+export function lacksMount(): string | undefined {
+  if (process.getuid?.() !== 0) return 'only root may mount a small disk';
+  const { path, remove } = scratch();
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', 'none', path], { stdio: 'ignore' });
+    execFileSync('umount', [path]);
+    return undefined;
+  } catch {
+    return 'this machine lets nobody mount a small disk';
+  } finally {
+    remove();
+  }
 }

@@ -14,7 +14,12 @@ const KiB = 1024;
 /** statfs(2): what this file system holds is in memory anyway. */
 const TMPFS = 0x01021994;
 const root = mkdtempSync(join(tmpdir(), 'cistern-write-'));
-const ground = { root, directories: new DirectorySync(root), filesystem: () => statSync(root).dev };
+const ground = {
+  root,
+  directories: new DirectorySync(root),
+  filesystem: () => statSync(root).dev,
+  uuid: () => null,
+};
 afterAll(() => rmSync(root, { recursive: true }));
 
 const accept = () => {};

@@ -113,7 +113,8 @@ function createDirect(ground: Ground, path: string): number {
   }
 }
 
-function contentOf(pieces: Pieces): Content {
+/** Size and digest of bytes that are in memory. */
+export function contentOf(pieces: Pieces): Content {
   const [first, ...more] = pieces;
   if (first !== undefined && more.length === 0) {
     return { size: first.length, sha256: hash('sha256', first, 'hex') };
@@ -123,6 +124,6 @@ function contentOf(pieces: Pieces): Content {
   return { size: lengthOf(pieces), sha256: digest.digest('hex') };
 }
 
-function lengthOf(pieces: Pieces): number {
+export function lengthOf(pieces: Pieces): number {
   return pieces.reduce((sum, { length }) => sum + length, 0);
 }

@@ -12,10 +12,10 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { afterAll, expect, test } from 'vitest';
-import { onDisks } from './chaos/disks.ts';
 import { type NodePart, useCluster } from './support/cluster.ts';
 import { filesOf, problemOf, sql } from './support/files.ts';
 import { lacksRoot, needs } from './support/needs.ts';
+import { onDisks } from './support/replicas.ts';
 import { waitFor } from './support/wait.ts';
 
 const MiB = 1024 * 1024;
@@ -139,19 +139,19 @@ test('all are full: 507, nothing is broken, deletes make room', async (context) 
     body: { trash: false },
   });
   const bytes = randomBytes(MiB);
-  const stored: string[] = [];
+  const stored = new Map<string, Buffer>();
   const fill = async () => {
     for (let i = 0; ; i++) {
-      const key = `full/${stored.length}-${i}`;
+      const key = `full/${stored.size}-${i}`;
       const answer = await put(key, bytes);
       if (answer.status !== 201) return { key, answer };
-      stored.push(key);
+      stored.set(key, bytes);
     }
   };
   const { key, answer } = await fill();
   expect(await problemOf(answer)).toEqual({ name: 'insufficient-storage', status: 507 });
   expect((await get(key)).status).toBe(404);
-  expect(stored.length).toBeGreaterThan(5);
+  expect(stored.size).toBeGreaterThan(5);
   // Somebody else fills the disks to their last byte, the reserve included.
   for (const node of cluster().nodes) {
     try {
@@ -161,17 +161,19 @@ test('all are full: 507, nothing is broken, deletes make room', async (context) 
     }
   }
   for (const [index, size] of [10, 5_000, 600_000].entries()) {
-    expect((await put(`full/late-${index}`, bytes.subarray(0, size))).status).toBe(507);
+    const late = await put(`full/late-${index}`, bytes.subarray(0, size));
+    // A few bytes may still have room in the last page of a volume.
+    if (late.status === 201 && size < 4_096) stored.set(`full/late-${index}`, bytes.subarray(0, size));
+    else expect(late.status).toBe(507);
   }
-  for (const one of stored) {
-    expect(Buffer.from(await (await get(one)).arrayBuffer()).equals(bytes), one).toBe(true);
+  for (const [one, body] of stored) {
+    expect(Buffer.from(await (await get(one)).arrayBuffer()).equals(body), one).toBe(true);
   }
-  const held = onDisks(cluster());
+  const held = await onDisks(cluster());
   expect(held.temporary).toEqual([]);
-  for (const one of stored) expect((await remove(one)).status).toBe(204);
-  await waitFor(() => onDisks(cluster()).replicas.size <= held.replicas.size - 2 * stored.length, {
-    what: 'what was deleted to go from the full disks',
-  });
+  for (const one of stored.keys()) expect((await remove(one)).status).toBe(204);
+  const gone = async () => (await onDisks(cluster())).replicas.size <= held.replicas.size - 2 * stored.size;
+  await waitFor(gone, { what: 'what was deleted to go from the full disks' });
   await waitFor(async () => (await put('full/again', bytes)).status === 201, {
     what: 'uploads to be taken again',
   });

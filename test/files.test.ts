@@ -3,16 +3,8 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { useCluster } from './support/cluster.ts';
-import {
-  digestField,
-  filesOf,
-  filesOnDisks,
-  openRequest,
-  pathOfFile,
-  problemOf,
-  sha256,
-  sql,
-} from './support/files.ts';
+import { digestField, filesOf, openRequest, pathOfFile, problemOf, sha256, sql } from './support/files.ts';
+import { allOnDisks } from './support/replicas.ts';
 import { waitFor } from './support/wait.ts';
 
 const cluster = useCluster();
@@ -123,13 +115,13 @@ describe('PUT', () => {
     ['small', 100],
     ['large', 2 * 1024 * 1024],
   ])('refuses a digest that does not match (%s) and leaves nothing', async (name, size) => {
-    const [files, blobs] = [filesOnDisks(cluster()), await committed()];
+    const [files, blobs] = [await allOnDisks(cluster()), await committed()];
     const refused = await put(`mismatch-${name}`, randomBytes(size), {
       'content-digest': digestField('other'),
     });
     expect(await problemOf(refused)).toEqual({ name: 'digest-mismatch', status: 400 });
     expect((await get(`mismatch-${name}`)).status).toBe(404);
-    expect([filesOnDisks(cluster()), await committed()]).toEqual([files, blobs]);
+    expect([await allOnDisks(cluster()), await committed()]).toEqual([files, blobs]);
   });
 
   it.each([
@@ -137,14 +129,14 @@ describe('PUT', () => {
     ['large', 2 * 1024 * 1024, {}],
     ['chunked', 2 * 1024 * 1024, { 'transfer-encoding': 'chunked' }],
   ])('leaves nothing of a truncated body (%s)', async (name, size, headers) => {
-    const [files, blobs] = [filesOnDisks(cluster()), await committed()];
+    const [files, blobs] = [await allOnDisks(cluster()), await committed()];
     const length = 'transfer-encoding' in headers ? headers : { 'content-length': size };
     const { request, answer } = openRequest(cluster(), 'PUT', pathOfFile(`truncated-${name}`), length);
     request.write(randomBytes(size - 1));
     await waitFor(() => request.socket?.writableLength === 0, { what: 'the body to be sent' });
     request.destroy();
     await expect(answer).rejects.toThrow();
-    await waitFor(() => filesOnDisks(cluster()).length === files.length, {
+    await waitFor(async () => (await allOnDisks(cluster())).length === files.length, {
       what: 'the disks to be clean again',
     });
     expect((await get(`truncated-${name}`)).status).toBe(404);

@@ -1,14 +1,14 @@
 // The life of disks and hosts on a real cluster, by the operator's own commands: zones, a host that is away for long, a
 // drain under writes, and a dead disk that comes back. One cluster goes through all of it.
-import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { age, ageReplicas, replicaPath, verifyReplicas } from './chaos/disks.ts';
+import { ageReplicas, verifyReplicas } from './chaos/disks.ts';
 import { brokenInvariants } from './chaos/invariants.ts';
 import { useCluster } from './support/cluster.ts';
 import { runCistern } from './support/command.ts';
 import { filesOf } from './support/files.ts';
+import { replicasOn, rootOf } from './support/replicas.ts';
 import { waitFor } from './support/wait.ts';
 
 vi.setConfig({ testTimeout: 180_000 });
@@ -18,7 +18,14 @@ const PATIENCE = 90_000;
 const cluster = useCluster({
   nodes: 3,
   devices: 1,
-  env: { tracker: { CISTERN_DRAIN_GRACE_SECONDS: '2', CISTERN_HEAL_AFTER_SECONDS: '4' } },
+  env: {
+    tracker: {
+      CISTERN_DRAIN_GRACE_SECONDS: '2',
+      CISTERN_HEAL_AFTER_SECONDS: '4',
+      // So old must be what lies on a disk that is revived.
+      CISTERN_SWEEP_AFTER_SECONDS: '5',
+    },
+  },
 });
 const { put, get, remove } = filesOf(cluster);
 
@@ -170,7 +177,6 @@ test('a dead disk that comes back stays out; revived, it is compared, and then t
   });
   await upload('while it is dead');
   await until('nothing on the dead disk', (devices) => `${devices}` === '2,3');
-  await age(cluster(), db);
   await ageReplicas(db);
   await cistern('device', 'revive', '1', '--yes');
   await waitFor(async () => (await device(1)).state === 'alive', {
@@ -189,7 +195,8 @@ test('a dead disk that comes back stays out; revived, it is compared, and then t
       const counted = new Set(good.rows.map(({ fid }) => fid));
       const trashed = await db.query<{ fid: number }>('SELECT fid::float8 AS fid FROM trash');
       for (const { fid } of trashed.rows) counted.add(fid);
-      return rows.every(({ fid }) => counted.has(fid) || !existsSync(replicaPath(cluster(), fid, 1)));
+      const held = await replicasOn(rootOf(cluster(), 1));
+      return rows.every(({ fid }) => counted.has(fid) || !held.has(fid));
     },
     { what: 'the rest to be gone from the disk', timeout: PATIENCE, every: 200 },
   );

@@ -2,7 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { useCluster } from './support/cluster.ts';
-import { filesOf, filesOnDisks, openRequest, problemOf, sql } from './support/files.ts';
+import { filesOf, openRequest, problemOf, sql } from './support/files.ts';
+import { allOnDisks } from './support/replicas.ts';
 import { waitFor } from './support/wait.ts';
 
 const cluster = useCluster();
@@ -217,10 +218,12 @@ describe('a form', () => {
   const headers = { 'content-type': 'multipart/form-data; boundary=x' };
   const live = async () => (await sql(cluster(), `SELECT fid FROM blobs WHERE state = 'live'`)).length;
   const clean = (files: string[]) =>
-    waitFor(() => filesOnDisks(cluster()).length === files.length, { what: 'the disks to be clean again' });
+    waitFor(async () => (await allOnDisks(cluster())).length === files.length, {
+      what: 'the disks to be clean again',
+    });
 
   it('of more files than are allowed stores none', async () => {
-    const [files, blobs] = [filesOnDisks(cluster()), await live()];
+    const [files, blobs] = [await allOnDisks(cluster()), await live()];
     const parts = Array.from({ length: 1001 }, (_, i) => part(`${i}`, `${i}`));
     const answer = await post(`${demo}/files/too-many`, `${parts.join('\r\n')}\r\n--x--\r\n`, headers);
     expect(await problemOf(answer)).toEqual({ name: 'body-too-large', status: 413 });
@@ -229,12 +232,12 @@ describe('a form', () => {
   });
 
   it('whose client hangs up in its middle leaves nothing on the disks', async () => {
-    const [files, blobs] = [filesOnDisks(cluster()), await live()];
+    const [files, blobs] = [await allOnDisks(cluster()), await live()];
     const { request, answer } = openRequest(cluster(), 'POST', `${demo}/files/hung-up`, headers);
     const large = randomBytes(600_000).toString('hex');
     request.write(`${part('small', 'x')}\r\n${part('large', large)}\r\n${part('unfinished', large)}`);
     // Two files are stored, each twice; the third is on its way.
-    await waitFor(() => filesOnDisks(cluster()).length >= files.length + 4, {
+    await waitFor(async () => (await allOnDisks(cluster())).length >= files.length + 4, {
       what: 'two files to be stored',
     });
     request.destroy();

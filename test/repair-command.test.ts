@@ -46,7 +46,8 @@ function useDatabase(cluster: () => Cluster): () => pg.Pool {
 }
 
 describe('which files are meant', () => {
-  const cluster = useCluster({ devices: 1 });
+  // Each replica is a file: one is removed without others.
+  const cluster = useCluster({ devices: 1, env: { node: { CISTERN_VOLUME_BLOB_BYTES: '0' } } });
   const db = useDatabase(cluster);
   const repair = operator(cluster);
   const { put } = filesOf(cluster);

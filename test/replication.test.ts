@@ -1,21 +1,12 @@
 // Replication on a real cluster: what operators rely on when disks and hosts fail, and what is cleaned up when they do
 // not. Replicas are looked for on the disks themselves. Waiting periods are shortened by ageing rows and files.
-import { createHash } from 'node:crypto';
-import {
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { blobPath } from '../storage-node/layout.ts';
 import { useCluster } from './support/cluster.ts';
+import { holdersOf, overwrite, readReplica, replicaOf, replicasOn, rootOf } from './support/replicas.ts';
 import { waitFor } from './support/wait.ts';
 
 const cluster = useCluster({
@@ -48,8 +39,6 @@ const admin = (method: string, path: string, body?: object) =>
 const file = (method: string, key: string, body?: string) =>
   cluster().request(method, `/v1/domains/demo/files/${key}`, body === undefined ? {} : { body });
 
-const digest = (bytes: string | Buffer) => createHash('sha256').update(bytes).digest('hex');
-
 /** Stores a file; answers with its fid when it has `copies` good locations. */
 async function store(key: string, body: string, copies = 2): Promise<number> {
   const answer = await file('PUT', key, body);
@@ -68,17 +57,14 @@ const good = async (fid: number) =>
     state === 'good' ? [Number(device)] : [],
   );
 
-const pathOf = (device: number, fid: number) => {
-  const found = cluster()
-    .nodes.flatMap((node) => node.devices)
-    .find(({ id }) => id === device);
-  return join(found?.path ?? '', blobPath(fid));
+/** Where a replica that comes from elsewhere can be put as a file. */
+const pathOf = (device: number, fid: number) => join(rootOf(cluster(), device), blobPath(fid));
+const replica = (device: number, fid: number) => replicaOf(cluster(), fid, device);
+const onDisk = (fid: number) => holdersOf(cluster(), fid);
+const isAside = (device: number, fid: number) => {
+  const aside = join(rootOf(cluster(), device), 'quarantine');
+  return existsSync(aside) && readdirSync(aside).some((name) => name.startsWith(`${fid}.`));
 };
-const onDisk = (fid: number) => [1, 2, 3].filter((device) => existsSync(pathOf(device, fid)));
-const isAside = (device: number, fid: number) =>
-  readdirSync(pathOf(device, fid).replace(blobPath(fid), 'quarantine')).some((name) =>
-    name.startsWith(`${fid}.`),
-  );
 const makeOld = (path: string) => utimesSync(path, 1_600_000_000, 1_600_000_000);
 const ageLocations = (fid: number) =>
   db.query(`UPDATE locations SET at = at - interval '1 hour' WHERE fid = $1`, [fid]);
@@ -105,26 +91,28 @@ async function scanAll(): Promise<{ scanned: number; queued: number }> {
 }
 
 describe('replicas that go bad', () => {
-  it('replaces one that is gone from its disk, found by the sweep', async () => {
+  it('replaces one that is gone from its disk with its volume, found by the sweep', async () => {
     const fid = await store('lost.txt', 'to be lost');
     const [first = 0] = await good(fid);
-    rmSync(pathOf(first, fid));
+    rmSync((await replica(first, fid)).path);
     await ageLocations(fid);
     await waitFor(
       async () =>
-        onDisk(fid).length === 2 && (await good(fid)).length === 2 && !(await good(fid)).includes(first),
+        (await onDisk(fid)).length === 2 &&
+        (await good(fid)).length === 2 &&
+        !(await good(fid)).includes(first),
       {
         what: 'another copy on the third host',
       },
     );
     for (const device of await good(fid))
-      expect(digest(readFileSync(pathOf(device, fid)))).toBe(digest('to be lost'));
+      expect(readReplica(await replica(device, fid)).toString()).toBe('to be lost');
   });
 
   it('never serves one that is corrupt, replaces it, and removes it', async () => {
     const fid = await store('corrupt.txt', 'to be corrupted');
     const [first = 0] = await good(fid);
-    writeFileSync(pathOf(first, fid), 'tobe corrupted!');
+    overwrite(await replica(first, fid), 'tobe corrupted!');
     await waitFor(
       async () => {
         expect(await (await file('GET', 'corrupt.txt')).text()).toBe('to be corrupted');
@@ -132,7 +120,9 @@ describe('replicas that go bad', () => {
       },
       { what: 'another copy instead of the corrupt one' },
     );
-    await waitFor(() => !onDisk(fid).includes(first), { what: 'the corrupt copy to be removed' });
+    await waitFor(async () => !(await onDisk(fid)).includes(first), {
+      what: 'the corrupt copy to be removed',
+    });
     // The row stays until an order finds nothing: the first one does if the node has put the copy aside before.
     await waitFor(
       async () => {
@@ -148,7 +138,7 @@ describe('replicas that go bad', () => {
     const body = 'both will be corrupted';
     const fid = await store('both.txt', body);
     const devices = await good(fid);
-    for (const device of devices) writeFileSync(pathOf(device, fid), body.toUpperCase());
+    for (const device of devices) overwrite(await replica(device, fid), body.toUpperCase());
     await waitFor(
       async () => {
         expect((await file('GET', 'both.txt')).status).toBe(503);
@@ -167,8 +157,7 @@ describe('replicas that go bad', () => {
       copies: 0,
       want: 2,
     });
-    // Where they were, or put aside.
-    expect(devices.every((device) => onDisk(fid).includes(device) || isAside(device, fid))).toBe(true);
+    await waitFor(() => devices.every((device) => isAside(device, fid)), { what: 'both to be put aside' });
     for (const device of devices) writeFileSync(pathOf(device, fid), body);
     await scanAll();
     await waitFor(async () => (await good(fid)).length === 2, { what: 'two good copies again' });
@@ -178,7 +167,7 @@ describe('replicas that go bad', () => {
   it('makes room on the only device that can take the copy', async () => {
     const body = 'one of three';
     const fid = await store('three/room.txt', body, 3);
-    writeFileSync(pathOf(2, fid), 'ONE OF THREE');
+    overwrite(await replica(2, fid), 'ONE OF THREE');
     await waitFor(
       async () => {
         await (await file('GET', 'three/room.txt')).text();
@@ -194,16 +183,16 @@ describe('replicas that go bad', () => {
       },
       { what: 'three good copies', every: 250 },
     );
-    expect(readFileSync(pathOf(2, fid), 'utf8')).toBe(body);
+    expect(readReplica(await replica(2, fid)).toString()).toBe(body);
   });
 });
 
 describe('what no file needs', () => {
   it('reaps the bytes of a file that was deleted for good', async () => {
     const fid = await store('fleeting/a', 'soon gone');
-    expect(onDisk(fid)).toHaveLength(2);
+    expect(await onDisk(fid)).toHaveLength(2);
     expect((await file('DELETE', 'fleeting/a')).status).toBe(204);
-    await waitFor(() => onDisk(fid).length === 0, { what: 'both replicas to be unlinked' });
+    await waitFor(async () => (await onDisk(fid)).length === 0, { what: 'both replicas to be unlinked' });
     const { rows } = await db.query('SELECT state FROM blobs WHERE fid = $1', [fid]);
     expect(rows).toEqual([{ state: 'gone' }]);
     await ageLocations(fid);
@@ -215,8 +204,8 @@ describe('what no file needs', () => {
     await file('DELETE', 'kept.txt');
     const gone = await store('fleeting/b', 'reaped meanwhile');
     await file('DELETE', 'fleeting/b');
-    await waitFor(() => onDisk(gone).length === 0, { what: 'the other one to be reaped' });
-    expect(onDisk(fid)).toHaveLength(2);
+    await waitFor(async () => (await onDisk(gone)).length === 0, { what: 'the other one to be reaped' });
+    expect(await onDisk(fid)).toHaveLength(2);
   });
 
   it('sweeps bytes that the database does not know, when they are old enough, and burns their fid', async () => {
@@ -259,14 +248,14 @@ describe('what no file needs', () => {
   it('gives up a copy that nobody counts and nobody needs, and counts one that is needed', async () => {
     const fid = await store('extra.txt', 'one copy too many');
     const [first = 0] = await good(fid);
-    const extra = [1, 2, 3].find((device) => !onDisk(fid).includes(device)) as number;
+    const held = await onDisk(fid);
+    const extra = [1, 2, 3].find((device) => !held.includes(device)) as number;
     mkdirSync(dirname(pathOf(extra, fid)), { recursive: true });
-    copyFileSync(pathOf(first, fid), pathOf(extra, fid));
+    writeFileSync(pathOf(extra, fid), readReplica(await replica(first, fid)));
     makeOld(pathOf(extra, fid));
     await waitFor(() => !existsSync(pathOf(extra, fid)), { what: 'the surplus copy to be removed' });
     expect(await good(fid)).toHaveLength(2);
     // A copy that a backup forgot is one that need not be made.
-    makeOld(pathOf(first, fid));
     await db.query('DELETE FROM locations WHERE fid = $1 AND device_id = ANY ($2)', [fid, [first, extra]]);
     await waitFor(async () => (await good(fid)).length === 2, { what: 'two counted copies' });
   });
@@ -325,10 +314,12 @@ describe('hosts that go', () => {
       `SELECT n.name, n.fid FROM names n JOIN dirs d ON d.id = n.dir_id WHERE d.path = 'mass/'`,
     );
     expect(rows).toHaveLength(200);
-    for (const { name, fid } of rows) {
-      expect(await good(Number(fid))).toEqual([2, 3]);
-      for (const device of [2, 3]) {
-        expect(digest(readFileSync(pathOf(device, Number(fid))))).toBe(digest(`the body of mass/${name}`));
+    for (const { fid } of rows) expect(await good(Number(fid))).toEqual([2, 3]);
+    for (const device of [2, 3]) {
+      const held = await replicasOn(rootOf(cluster(), device));
+      for (const { name, fid } of rows) {
+        const found = held.get(Number(fid));
+        expect(found && readReplica(found).toString()).toBe(`the body of mass/${name}`);
       }
     }
     await waitFor(async () => (await db.query('SELECT FROM locations WHERE device_id = 1')).rowCount === 0, {

@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeEach, expect, it, vi } from 'vitest';
-import { blobPath } from '../storage-node/layout.ts';
 import { useCluster } from './support/cluster.ts';
 import { runCistern } from './support/command.ts';
 import { filesOf, sql } from './support/files.ts';
 import { emptyDatabase } from './support/postgres.ts';
+import { holdersOf, overwrite, replicaOf } from './support/replicas.ts';
 import { waitFor } from './support/wait.ts';
 
 // Each test makes a cluster anew from its backup; on a busy machine that takes its time.
@@ -49,13 +49,13 @@ async function restore(...more: string[]) {
   return { ...ran, events, of: (kind: string) => events.filter(({ event }) => event === kind) };
 }
 
-/** The devices that have a replica on their disk. */
-const holders = (fid: number) =>
-  cluster()
-    .nodes.flatMap((node) => node.devices)
-    .filter(({ path }) => readdirSync(path, { recursive: true }).some((name) => name === blobPath(fid)));
+const holders = (fid: number) => holdersOf(cluster(), fid);
+/** Where the bytes of each replica stand. */
+const replicas = async (fid: number) =>
+  Promise.all((await holders(fid)).map((device) => replicaOf(cluster(), fid, device)));
 
-const body = (key: string) => `the bytes of ${key}`;
+/** Those of large files are too many for a volume. */
+const body = (key: string) => `the bytes of ${key}`.padEnd(key.includes('large') ? 300_000 : 0);
 const store = async (key: string) => expect((await put(key, body(key))).status).toBeLessThan(300);
 const text = async (key: string) => (await get(key)).text();
 const fidOf = async (key: string) =>
@@ -120,18 +120,17 @@ it('takes bytes for no loss that its key has: an upload was tried again', async 
   expect(restored.code, restored.stderr).toBe(0);
   await startTrackers();
   expect(await text(key)).toBe(body(key));
-  await waitFor(() => holders(fid).length === 0, { what: 'the second copy to go' });
+  await waitFor(async () => (await holders(fid)).length === 0, { what: 'the second copy to go' });
 });
 
 it('says of each name that cannot be brought back why: no bytes, no record, or no good replica', async () => {
-  const gone = await fidOf('old/gone.txt');
+  const gone = await fidOf('old/gone-large.txt');
   await runCistern(['backup'], { env: asAdmin() });
   const corrupt = await fidOf('since/corrupt.txt');
   const nameless = await fidOf('since/nameless.txt');
   await loseDatabase();
-  for (const { path } of holders(gone)) rmSync(join(path, blobPath(gone)));
-  for (const { path } of holders(corrupt))
-    writeFileSync(join(path, blobPath(corrupt)), 'X'.repeat(body('since/corrupt.txt').length));
+  for (const { path } of await replicas(gone)) rmSync(path);
+  for (const replica of await replicas(corrupt)) overwrite(replica, 'X'.repeat(replica.size));
   // A record that was lost with the last second before a power cut.
   for (const node of cluster().nodes) {
     await node.stop();
@@ -140,13 +139,13 @@ it('says of each name that cannot be brought back why: no bytes, no record, or n
   }
   const restored = await restore();
   expect(restored.code).toBe(1);
-  expect(restored.of('lost')).toMatchObject([{ domain: 'demo', key: 'old/gone.txt', fid: gone }]);
+  expect(restored.of('lost')).toMatchObject([{ domain: 'demo', key: 'old/gone-large.txt', fid: gone }]);
   const fids = restored.of('not-recovered').map(({ fid }) => fid);
   expect(fids).toEqual(expect.arrayContaining([corrupt, nameless]));
   await startTrackers();
-  expect((await get('old/gone.txt')).status).toBe(503);
+  expect((await get('old/gone-large.txt')).status).toBe(503);
   // What nobody can name is kept all the same: it may be the only copy there is.
-  await waitFor(async () => holders(nameless).length === 2, { what: 'the bytes to be kept' });
+  await waitFor(async () => (await holders(nameless)).length === 2, { what: 'the bytes to be kept' });
 });
 
 it('takes a backup in a file, and passes over one on the devices that is damaged', async () => {

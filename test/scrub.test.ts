@@ -1,21 +1,12 @@
 // Replicas that go bad by themselves, and disks that come back as other than they were: noticed, said, and mended.
-import {
-  cpSync,
-  existsSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
+import { cpSync, existsSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import type { Device, Status } from '../ops/lib/types.ts';
-import { replicaPath } from './chaos/disks.ts';
 import { type NodePart, useCluster } from './support/cluster.ts';
 import { runCistern } from './support/command.ts';
 import { filesOf, sha256, sql } from './support/files.ts';
+import { flipBit, holdersOf, readReplica, replicaOf, rootOf } from './support/replicas.ts';
 import { waitFor } from './support/wait.ts';
 
 vi.setConfig({ testTimeout: 240_000 });
@@ -33,10 +24,13 @@ const cluster = useCluster({
 const { put, get } = filesOf(cluster);
 const bytesOf = (name: string, size: number) => Buffer.alloc(size, `${name}, `);
 
+/** Stores a file and waits for its second copy, which an upload does without if the other host does not answer in time. */
 async function put2(name: string, size: number): Promise<number> {
   const answer = await put(name, bytesOf(name, size));
   expect(answer.status).toBe(201);
-  return ((await answer.json()) as { fid: number }).fid;
+  const { fid } = (await answer.json()) as { fid: number };
+  await until('two copies', async () => (await holders(fid)).length === 2);
+  return fid;
 }
 /** Devices that hold a good copy, by the database. */
 async function holders(fid: number): Promise<number[]> {
@@ -73,10 +67,8 @@ describe('a bit that flips on a disk', () => {
     const key = `flip/${name}`;
     const fid = await put2(key, size);
     const [victim] = (await holders(fid)) as [number];
-    const path = replicaPath(cluster(), fid, victim);
-    const fd = openSync(path, 'r+');
-    writeSync(fd, Buffer.from([(readFileSync(path)[size - 9] as number) ^ 1]), 0, 1, size - 9);
-    const aside = join(path.slice(0, path.indexOf('/0/')), 'quarantine');
+    flipBit(await replicaOf(cluster(), fid, victim), size - 9);
+    const aside = join(rootOf(cluster(), victim), 'quarantine');
     await until(
       'the bad replica to be put aside',
       () => existsSync(aside) && readdirSync(aside).some((one) => one.startsWith(`${fid}.`)),
@@ -85,8 +77,8 @@ describe('a bit that flips on a disk', () => {
     await until('two good copies again', async () => {
       expect(sha256(Buffer.from(await (await get(key)).arrayBuffer()))).toBe(good);
       const now = await holders(fid);
-      const right = now.filter((id) => sha256(readFileSync(replicaPath(cluster(), fid, id))) === good);
-      return right.length === 2 && now.length === 2;
+      const there = await Promise.all(now.map((id) => replicaOf(cluster(), fid, id)));
+      return there.length === 2 && there.every((replica) => sha256(readReplica(replica)) === good);
     });
     await healthy();
     // Its next heartbeat says so.
@@ -140,11 +132,11 @@ describe('a disk that was set back', () => {
     expect((await cistern('device', 'accept', String(id))).code).toBe(0);
     await until('the device to be in service', async () => (await device(id)).condition === 'ok');
     await until('all copies to be there again', async () => {
-      const on = await Promise.all(fids.map(holders));
-      return on.every((devices, i) => {
-        const there = devices.filter((one) => existsSync(replicaPath(cluster(), fids[i] as number, one)));
-        return there.length === devices.length && there.length === 2;
+      const right = fids.map(async (fid) => {
+        const [counted, there] = await Promise.all([holders(fid), holdersOf(cluster(), fid)]);
+        return counted.length === 2 && counted.every((one) => there.includes(one));
       });
+      return (await Promise.all(right)).every(Boolean);
     });
     await healthy();
   });

@@ -1,11 +1,10 @@
 // What uploads and downloads do when storage nodes die, stall, fill up or lie in the middle of them.
 import { randomBytes } from 'node:crypto';
-import { closeSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
-import { join } from 'node:path';
+import { rmSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { blobPath } from '../storage-node/layout.ts';
 import { useCluster } from './support/cluster.ts';
 import { filesOf, openRequest, pathOfFile, problemOf, sql } from './support/files.ts';
+import { findReplica, overwrite, type Replica, readReplica } from './support/replicas.ts';
 import { waitFor } from './support/wait.ts';
 
 const MiB = 1024 * 1024;
@@ -15,19 +14,21 @@ const cluster = useCluster({
 const { put, get } = filesOf(cluster);
 const bytesOf = async (response: Response) => Buffer.from(await response.arrayBuffer());
 
-/** Ids of the hosts with a good replica, and the paths of all replicas. */
+/** The nodes with a good replica, and where it is on their disks. */
 async function replicasOf(key: string) {
   const rows = await sql<{ fid: number; device_id: number }>(
     cluster(),
     "SELECT l.fid::int, l.device_id FROM locations l JOIN names n USING (fid) WHERE n.name = $1 AND l.state = 'good'",
     [key],
   );
-  return rows.map(({ fid, device_id }) => {
-    const node = cluster().nodes.find(({ devices }) => devices.some(({ id }) => id === device_id));
-    const device = node?.devices.find(({ id }) => id === device_id);
-    if (node === undefined || device === undefined) throw new Error(`there is no device ${device_id}`);
-    return { node, path: join(device.path, blobPath(fid)) };
-  });
+  return await Promise.all(
+    rows.map(async ({ fid, device_id }) => {
+      const node = cluster().nodes.find(({ devices }) => devices.some(({ id }) => id === device_id));
+      const replica = await findReplica(cluster(), fid, device_id);
+      if (node === undefined) throw new Error(`there is no device ${device_id}`);
+      return { node, replica };
+    }),
+  );
 }
 
 async function restart(...nodes: { restart(): Promise<void> }[]) {
@@ -141,12 +142,8 @@ describe('a download', () => {
       const key = `corrupt-${name}`;
       await put(key, bytes);
       const replicas = await replicasOf(key);
-      const damage = (path: string) => {
-        const file = openSync(path, 'r+');
-        writeSync(file, 'damaged', Math.floor(size / 2));
-        closeSync(file);
-      };
-      damage(replicas[0]?.path as string);
+      const damage = (replica?: Replica) => overwrite(replica as Replica, 'damaged', Math.floor(size / 2));
+      damage(replicas[0]?.replica);
       for (let i = 0; i < 10; i++) {
         // Of a large file, the bytes before the damage was noticed have been sent: then the connection is cut.
         const body = await get(key)
@@ -159,11 +156,12 @@ describe('a download', () => {
       const whole = await waitFor(
         async () => {
           const now = await replicasOf(key);
-          return now.length === 2 && now.every(({ path }) => readFileSync(path).equals(bytes)) && now;
+          const right = now.filter(({ replica }) => replica && readReplica(replica).equals(bytes));
+          return now.length === 2 && right.length === 2 && now;
         },
         { what: 'the corrupt replica to be replaced', timeout: 30_000 },
       );
-      for (const { path } of whole) damage(path);
+      for (const { replica } of whole) damage(replica);
       // Now there is no good one left. A small file is refused; the connection of a large one is cut before its end.
       if (name === 'small') {
         expect(await problemOf(await get(key))).toEqual({ name: 'no-good-replica', status: 503 });
@@ -183,10 +181,10 @@ describe('a download', () => {
     expect(await (await get('unreachable')).text()).toBe('x');
   });
 
-  it('skips a replica that is missing', async () => {
+  it('skips a replica that is missing, with all of its volume', async () => {
     await put('missing', 'still here');
     const [first] = await replicasOf('missing');
-    rmSync(first?.path as string);
+    rmSync(first?.replica?.path as string);
     for (let i = 0; i < 6; i++) expect(await (await get('missing')).text()).toBe('still here');
   });
 });

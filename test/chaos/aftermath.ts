@@ -101,7 +101,7 @@ async function cleanedUp(world: World): Promise<void> {
   const { cluster, db } = world;
   let left: string[] = [];
   const clean = async () => {
-    await age(cluster, db);
+    await age(db);
     const { rows } = await db.query(
       `SELECT 'a replica is still to be removed' AS what FROM locations WHERE state = 'removing'
         UNION ALL SELECT 'an un-named blob was not reaped' FROM reap

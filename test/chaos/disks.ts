@@ -1,47 +1,22 @@
 // What the disks hold, beside what the database says of them.
-import { existsSync, readdirSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import type pg from 'pg';
 import type { Verified } from '../../services/protocol.ts';
 import { Keyring, type Ticket } from '../../services/tickets.ts';
 import { blobPath } from '../../storage-node/layout.ts';
-import type { Cluster, NodePart } from '../support/cluster.ts';
+import type { Cluster } from '../support/cluster.ts';
+import { onDisks, rootOf } from '../support/replicas.ts';
 
-/** A replica: 'fid/device'. */
-type Replica = string;
-
-/** Path of a replica's file, there or not. */
-export function replicaPath({ nodes }: Cluster, fid: number, device: number): string {
-  const found = nodes.flatMap((node) => node.devices).find(({ id }) => id === device);
-  if (found === undefined) throw new Error(`there is no device ${device}`);
-  return join(found.path, blobPath(fid));
+/** Path of a replica's file, if it has or had one of its own. */
+export function replicaPath(cluster: Cluster, fid: number, device: number): string {
+  return join(rootOf(cluster, device), blobPath(fid));
 }
 
-/** Every blob file on the disks of `nodes`, and every upload's temporary file that was left behind. */
-export function onDisks({ nodes }: { nodes: Pick<NodePart, 'devices'>[] }): {
-  replicas: Set<Replica>;
-  temporary: string[];
-} {
-  const replicas = new Set<Replica>();
-  const temporary: string[] = [];
-  for (const { id, path } of nodes.flatMap((node) => node.devices)) {
-    for (const name of readdirSync(path, { recursive: true, encoding: 'utf8' })) {
-      const fid = /(\d+)\.fid$/.exec(name)?.[1];
-      if (/^tmp\/\d/.test(name)) temporary.push(`${path}/${name}`);
-      else if (fid !== undefined) replicas.add(`${Number(fid)}/${id}`);
-    }
-  }
-  return { replicas, temporary };
-}
-
-/** Lets all replicas and what is known of them look an hour old, so that nothing waits for its grace period to end. */
-export async function age(cluster: Cluster, db: pg.Pool): Promise<void> {
-  const hourAgo = new Date(Date.now() - 3_600_000);
-  for (const replica of onDisks(cluster).replicas) {
-    const [fid, device] = replica.split('/').map(Number) as [number, number];
-    const path = replicaPath(cluster, fid, device);
-    if (existsSync(path)) utimesSync(path, hourAgo, hourAgo);
-  }
+/**
+ * Lets what is known of replicas look an hour old, so that nothing waits for its grace period to end. How long replicas
+ * that nobody counts are left alone, the cluster's CISTERN_SWEEP_AFTER_SECONDS says.
+ */
+export async function age(db: pg.Pool): Promise<void> {
   await ageReplicas(db);
   // A permission to unlink that was given just now is being used: its row must be found as it is.
   await db.query(`UPDATE locations SET at = at - interval '1 hour'
@@ -55,12 +30,12 @@ export async function ageReplicas(db: pg.Pool): Promise<void> {
 }
 
 /**
- * Where disks and database differ: files that no good location counts, and good locations without a file. What lies on
+ * Where disks and database differ: replicas that no good location counts, and good locations without a replica. What lies on
  * dead devices is nobody's.
  */
 export async function strays(cluster: Cluster, db: pg.Pool): Promise<string[]> {
   const dead = (await db.query(`SELECT id FROM devices WHERE state = 'dead'`)).rows.map(({ id }) => id);
-  const { rows } = await db.query<{ replica: Replica }>(
+  const { rows } = await db.query<{ replica: string }>(
     `SELECT l.fid || '/' || l.device_id AS replica FROM locations l JOIN devices d ON d.id = l.device_id
       WHERE l.state = 'good' AND d.state <> 'dead'`,
   );
@@ -68,7 +43,7 @@ export async function strays(cluster: Cluster, db: pg.Pool): Promise<string[]> {
   const nodes = cluster.nodes.map((node) => ({
     devices: node.devices.filter(({ id }) => !dead.includes(id)),
   }));
-  const { replicas, temporary } = onDisks({ nodes });
+  const { replicas, temporary } = await onDisks({ nodes });
   return [
     ...[...replicas].filter((one) => !counted.has(one)).map((one) => `${one} is on its disk and not counted`),
     ...[...counted].filter((one) => !replicas.has(one)).map((one) => `${one} is counted and not on its disk`),

@@ -1,11 +1,20 @@
 // What goes wrong with the disks, and what operators do about it, one after the other: replicas rot or vanish behind their
-// node's back, disks fill up, are drained, are lost and replaced; classes want more copies, or fewer.
-// A blob never loses its last good copy this way: before a disk is lost, all that was harmed must have been mended.
-import { closeSync, openSync, readFileSync, readSync, rmSync, statSync, writeSync } from 'node:fs';
+// node's back, and volumes with all that is in them; disks fill up, are drained, are lost and replaced; classes want more copies, or fewer.
+// A blob never loses its last good copy this way: before a disk or a volume is lost, all that was harmed must have been mended.
+import { rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { HEAD } from '../../storage-node/volumes/record.ts';
 import { sha256 } from '../support/files.ts';
+import {
+  findReplica,
+  flipBit,
+  overwrite,
+  type Replica,
+  readReplica,
+  replicasOn,
+} from '../support/replicas.ts';
 import { waitFor } from '../support/wait.ts';
-import { ageReplicas, replicaPath } from './disks.ts';
+import { ageReplicas } from './disks.ts';
 import { pause } from './faults.ts';
 import type { Random } from './random.ts';
 import type { World } from './world.ts';
@@ -38,12 +47,14 @@ export class Losses {
         fill: 2,
         drain: 3,
         class: 3,
+        volume: 1,
         lose: this.#lost < 2 ? 1 : 0,
       });
       if (deed === 'harm') await this.#harm();
       if (deed === 'fill') await this.#fill();
       if (deed === 'drain') await this.#drain();
       if (deed === 'class') await this.wantCopies(this.#random.pick([2, 3]));
+      if (deed === 'volume') await this.#loseVolume(signal);
       if (deed === 'lose') await this.#lose(signal);
     }
     await this.wantCopies(2);
@@ -63,11 +74,12 @@ export class Losses {
     );
     for (const { fid, devices } of rows) {
       const device = this.#random.pick(devices);
-      const path = replicaPath(cluster, fid, device);
+      const replica = await findReplica(cluster, fid, device);
       const vanish = this.#random.chance(0.5);
+      if (replica === undefined) continue;
       try {
-        if (vanish) rmSync(path);
-        else flipBit(path, this.#random);
+        if (vanish) wipe(replica);
+        else flipBit(replica, this.#random.between(0, replica.size - 1));
       } catch (error) {
         // It was removed meanwhile, as it should be.
         if ((error as NodeJS.ErrnoException).code === 'ENOENT') continue;
@@ -101,6 +113,18 @@ export class Losses {
   async wantCopies(copies: number): Promise<void> {
     this.#world.count('class changed');
     await this.#operate('PUT', '/v1/domains/demo/classes/fleeting', { ...NO_TRASH, copies });
+  }
+
+  /** A volume is lost, with all that is in it. */
+  async #loseVolume(signal: AbortSignal): Promise<void> {
+    if (!(await this.mended(signal))) return;
+    const { id, path } = this.#random.pick(this.#devices());
+    const held = [...(await replicasOn(path))].filter(([, { inVolume }]) => inVolume);
+    if (held.length === 0) return;
+    const [, { path: volume }] = this.#random.pick(held);
+    rmSync(volume, { force: true });
+    this.#world.count('volume vanished');
+    for (const [fid, replica] of held) if (replica.path === volume) this.#harmed.set(fid, id);
   }
 
   /** A disk is lost for good; its host gets an empty one. */
@@ -140,10 +164,12 @@ export class Losses {
           WHERE l.state = 'good' AND b.state = 'live'`,
         [[...this.#harmed.keys()], [...this.#harmed.values()]],
       );
-      const wrong = rows.filter(
-        ({ fid, device, sha256: right }) =>
-          sha256(readFileSync(replicaPath(this.#world.cluster, fid, device))) !== right,
-      );
+      const held = new Map<number, Map<number, Replica>>();
+      for (const { id, path } of this.#devices()) held.set(id, await replicasOn(path));
+      const wrong = rows.filter(({ fid, device, sha256: right }) => {
+        const replica = held.get(device)?.get(fid);
+        return replica === undefined || sha256(readReplica(replica)) !== right;
+      });
       return waiting.rowCount === 0 && short.rowCount === 0 && wrong.length === 0;
     };
     const end = waitFor(mended, { what: 'losses to be mended', timeout: MEND_MS, every: 500 });
@@ -176,14 +202,8 @@ export class Losses {
   }
 }
 
-function flipBit(path: string, random: Random): void {
-  const at = random.between(0, statSync(path).size - 1);
-  const file = openSync(path, 'r+');
-  try {
-    const byte = Buffer.alloc(1);
-    readSync(file, byte, 0, 1, at);
-    writeSync(file, Buffer.from([byte.readUInt8() ^ 1]), 0, 1, at);
-  } finally {
-    closeSync(file);
-  }
+/** Its file is gone; or its place in a volume holds zeros, its record's head included. */
+function wipe(replica: Replica): void {
+  if (replica.inVolume) overwrite(replica, Buffer.alloc(HEAD + replica.size), -HEAD);
+  else rmSync(replica.path);
 }

@@ -23,8 +23,8 @@ export const chaosCluster: ClusterOptions = {
       CISTERN_SWEEP_AFTER_SECONDS: '4',
       CISTERN_SWEEP_EVERY_SECONDS: '1',
     },
-    // Everything is scrubbed every few seconds.
-    node: { CISTERN_SCRUB_DAYS: '0.0001' },
+    // Everything is scrubbed every few seconds, and volumes are so small that they are filled and compacted.
+    node: { CISTERN_SCRUB_DAYS: '0.0001', CISTERN_VOLUME_BYTES: '1048576' },
   },
 };
 

@@ -97,7 +97,7 @@ const abandon: Operation = {
   },
 };
 
-/** A file that loses a replica behind its node's back. */
+/** A file that loses a replica behind its node's back; of a size that is a file of its own there. */
 function lose(size: number): Operation {
   const body = bytesOf(size);
   return {
@@ -182,7 +182,7 @@ export const operations = {
   'a direct upload': direct(6_000),
   'a large direct upload': direct(600_000),
   'an upload that nobody commits': abandon,
-  'copying what lost a replica': lose(8_000),
+  'copying what lost a replica': lose(300_000),
   'copying a large file that lost a replica': lose(900_000),
   'removing a deleted file': remove,
   'draining a device': drain,

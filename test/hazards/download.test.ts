@@ -2,7 +2,7 @@
 // moved, or the version replaced, since. The two sessions are held apart by an open transaction and listeners in
 // the place of nodes, which show when the name was looked up. Beside them the same without the second look.
 import { once } from 'node:events';
-import { copyFileSync, mkdirSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import pg from 'pg';
@@ -20,6 +20,7 @@ import { Replicas } from '../../tracker/transfer/download.ts';
 import { NodeClient } from '../../tracker/transfer/node-client.ts';
 import { type NodePart, useCluster } from '../support/cluster.ts';
 import { filesOf, sql } from '../support/files.ts';
+import { readReplica, replicaOf } from '../support/replicas.ts';
 
 const cluster = useCluster({ devices: 1 });
 const { put, get } = filesOf(cluster);
@@ -50,11 +51,11 @@ async function stored(key: string, body: string) {
   return { fid, holders, spare };
 }
 
-/** Puts a copy of the blob's file on another node's disk. */
-function copyBlob(fid: number, from: NodePart, to: NodePart): void {
+/** Puts a copy of the blob on another node's disk. */
+async function copyBlob(fid: number, from: NodePart, to: NodePart): Promise<void> {
   const path = join(deviceOf(to).path, blobPath(fid));
   mkdirSync(dirname(path), { recursive: true });
-  if (from !== to) copyFileSync(join(deviceOf(from).path, blobPath(fid)), path);
+  if (from !== to) writeFileSync(path, readReplica(await replicaOf(cluster(), fid, deviceOf(from).id)));
 }
 
 /** Kills a node and listens in its place; never answers. `asked` resolves at the first connection. */
@@ -88,7 +89,7 @@ async function download(key: string, holders: NodePart[], meanwhile: () => Promi
 
 it('finds replicas that were moved after the name was looked up', async () => {
   const { fid, holders, spare } = await stored('moved', 'moved bytes');
-  copyBlob(fid, holders[0] as NodePart, spare);
+  await copyBlob(fid, holders[0] as NodePart, spare);
   await session.query('BEGIN');
   await session.query('DELETE FROM locations WHERE fid = $1', [fid]);
   await session.query('INSERT INTO locations (fid, device_id) VALUES ($1, $2)', [fid, deviceOf(spare).id]);
@@ -99,7 +100,7 @@ it('finds replicas that were moved after the name was looked up', async () => {
 it('answers with the version that replaced what cannot be read any more', async () => {
   const { fid: old, holders, spare: reader } = await stored('replaced', 'old bytes');
   const { fid, holders: sources } = await stored('other', 'new bytes');
-  copyBlob(fid, sources.includes(reader) ? reader : (sources[0] as NodePart), reader);
+  await copyBlob(fid, sources.includes(reader) ? reader : (sources[0] as NodePart), reader);
   await session.query('BEGIN');
   await session.query('INSERT INTO locations (fid, device_id) VALUES ($1, $2) ON CONFLICT DO NOTHING', [
     fid,
@@ -121,7 +122,7 @@ it('would be given up, were the name not looked up again', async () => {
     const domain = (await state.domain('demo')) as DomainState;
     const namespace = new Namespace(db, state, () => undefined);
     const file = (await namespace.find(domain, 'held')) as FoundFile;
-    copyBlob(fid, holders[0] as NodePart, spare);
+    await copyBlob(fid, holders[0] as NodePart, spare);
     await session.query('DELETE FROM locations WHERE fid = $1', [fid]);
     await session.query('INSERT INTO locations (fid, device_id) VALUES ($1, $2)', [fid, deviceOf(spare).id]);
     for (const node of holders) await node.kill('SIGKILL');

@@ -1,13 +1,10 @@
 // Hazard 5 of docs/consistency.md: an order to unlink that arrives late, after the same blob was placed there again. On
 // a real node, with the very orders that the remover gives.
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import pg from 'pg';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { Keyring } from '../../services/tickets.ts';
-import { blobPath } from '../../storage-node/layout.ts';
 import { ClusterState, type DeviceState } from '../../tracker/cluster/state.ts';
 import { Database } from '../../tracker/database/database.ts';
 import { addCopy } from '../../tracker/replication/copies.ts';
@@ -17,6 +14,7 @@ import { removeReplicas } from '../../tracker/replication/remover.ts';
 import { Throttle } from '../../tracker/replication/throttle.ts';
 import { NodeClient } from '../../tracker/transfer/node-client.ts';
 import { useCluster } from '../support/cluster.ts';
+import { findReplica } from '../support/replicas.ts';
 import { waitFor } from '../support/wait.ts';
 
 // The cluster's own tracker runs its remover all the while, beside the passes of this test: the rule holds for both.
@@ -66,8 +64,7 @@ it('is refused by the node once the place may be used again', async () => {
   const { rows: placed } = await sql.query('SELECT device_id FROM locations WHERE fid = $1', [fid]);
   const device = parts.state.device(placed[0].device_id) as DeviceState;
   const source = parts.state.device(placed[1].device_id) as DeviceState;
-  const node = cluster().nodes.find(({ host }) => host === device.host.name);
-  const onDisk = () => existsSync(join(node?.devices[0]?.path ?? '', blobPath(fid)));
+  const onDisk = async () => (await findReplica(cluster(), fid, device.id)) !== undefined;
 
   // A permission was given just now, and its order is held up somewhere: the row is not due.
   await sql.query(`UPDATE locations SET state = 'removing', at = now() WHERE fid = $1 AND device_id = $2`, [
@@ -76,7 +73,7 @@ it('is refused by the node once the place may be used again', async () => {
   ]);
   const heldUp = { fid, expiresAt: parts.state.now() + TICKET_SECONDS * 1000 };
   await removeReplicas(parts, TICKET_SECONDS, signal);
-  expect(onDisk()).toBe(true);
+  expect(await onDisk()).toBe(true);
 
   // While that order could still be carried out, the place is taken: nothing is put there.
   expect(await parts.nodes.delete(device, heldUp)).toBe('removed');
@@ -110,10 +107,10 @@ it('is refused by the node once the place may be used again', async () => {
   expect(await addCopy(parts.db, fid, device.id, parts.state.now())).toBe('added');
   const late = { fid, expiresAt: heldUp.expiresAt - past };
   await expect(parts.nodes.delete(device, late)).rejects.toMatchObject({ problem: 'ticket-refused' });
-  expect(onDisk()).toBe(true);
+  expect(await onDisk()).toBe(true);
 
   // Were its ticket valid for longer than the row stands, it would have destroyed a replica that counts.
   expect(await parts.nodes.delete(device, heldUp)).toBe('removed');
   expect(await rows()).toEqual([{ state: 'good' }]);
-  expect(onDisk()).toBe(false);
+  expect(await onDisk()).toBe(false);
 });

@@ -220,7 +220,7 @@ describe('nodes whose power is cut', () => {
       await node.start();
       await cluster.ready();
       const forgotten = async () => {
-        await age(cluster, db);
+        await age(db);
         return (await db.query(`SELECT FROM locations WHERE state = 'removing'`)).rowCount === 0;
       };
       await waitFor(forgotten, { what: 'the replicas to be forgotten', timeout: 60_000, every: 200 });

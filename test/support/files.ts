@@ -1,6 +1,5 @@
-// What tests of files share: short requests, digests, and a look at what is left on disks and in the database.
+// What tests of files share: short requests, digests, and a look at what is left in the database.
 import { createHash } from 'node:crypto';
-import { readdirSync } from 'node:fs';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { buffer } from 'node:stream/consumers';
 import pg from 'pg';
@@ -37,20 +36,6 @@ export function filesOf(cluster: () => Cluster) {
 export async function problemOf(response: Response): Promise<{ name: string; status: number }> {
   const { type = '' } = (await response.json()) as { type?: string };
   return { name: type.replace('urn:cistern:problem:', ''), status: response.status };
-}
-
-/** Every file below the devices that is not about the device itself: blobs, and temporary files that should not be there. */
-export function filesOnDisks(cluster: Cluster): string[] {
-  return cluster.nodes.flatMap((node) =>
-    node.devices.flatMap(({ path }) =>
-      readdirSync(path, { recursive: true, withFileTypes: true })
-        .filter(
-          (entry) =>
-            entry.isFile() && !/\/(cistern-[^/]+|journal\/.*)$/.test(`${entry.parentPath}/${entry.name}`),
-        )
-        .map((entry) => `${entry.parentPath}/${entry.name}`),
-    ),
-  );
 }
 
 /** Runs one statement in the cluster's database. */

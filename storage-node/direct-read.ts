@@ -4,12 +4,10 @@ import { closeSync, constants, open, read } from 'node:fs';
 import { promisify } from 'node:util';
 import pLimit from 'p-limit';
 import { failPoint } from '../services/fail-points.ts';
-import { pageBuffers } from './page-memory.ts';
+import { PIECE, pageBuffers } from './page-memory.ts';
 
 const [openAsync, readAsync] = [promisify(open), promisify(read)];
 
-/** Bytes that are read at once. */
-export const PIECE = 512 * 1024;
 /** Pieces that are read at the same time, by all devices; as many as there are threads for it. */
 const SLOTS = 16;
 const slots = pageBuffers(SLOTS, PIECE);

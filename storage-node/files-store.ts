@@ -71,6 +71,8 @@ export class FilesStore {
         return new Set(await fidsIn(this.#root, { directory: blobDirectory(first), first }));
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+        // It may be there in a moment, with its disk.
+        this.#fids.delete(first);
         return new Set<number>();
       }
     };

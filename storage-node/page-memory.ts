@@ -2,6 +2,9 @@
 
 const PAGE = 64 * 1024;
 
+/** Bytes that are read or written at once where a blob is not done in one go. */
+export const PIECE = 512 * 1024;
+
 // TypeScript knows it in browsers only.
 declare const WebAssembly: { Memory: new (size: { initial: number }) => { buffer: ArrayBuffer } };
 

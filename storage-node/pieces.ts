@@ -2,13 +2,10 @@
 import { fdatasync, ftruncateSync, read, write, writev } from 'node:fs';
 import { promisify } from 'node:util';
 import type { ByteRange } from '../services/ranges.ts';
-import { pageBuffers } from './page-memory.ts';
+import { PIECE, pageBuffers } from './page-memory.ts';
 
 const [fdatasyncAsync, readAsync] = [promisify(fdatasync), promisify(read)];
 const [writeAsync, writevAsync] = [promisify(write), promisify(writev)];
-
-/** Bytes that are written, and read, at once. */
-const PIECE = 512 * 1024;
 
 /** A long write is flushed this often, so that its last flush is not long. */
 const SYNC_EVERY = 64 * 1024 * 1024;

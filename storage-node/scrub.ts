@@ -5,7 +5,6 @@ import type { Logger } from '../services/logging.ts';
 import type { Finding, KnownBlob, ScrubReport } from '../services/protocol.ts';
 import type { Content } from './blob-store.ts';
 import type { Device } from './device.ts';
-import { PIECE } from './direct-read.ts';
 import { UNREADABLE } from './disk-errors.ts';
 import { type Examined, isRight, recordOf } from './examination.ts';
 import type { Findings } from './findings.ts';
@@ -13,6 +12,7 @@ import { GONE, reason } from './inspection.ts';
 import type { BlobRecord } from './journal-record.ts';
 import { FIDS_A_DIRECTORY, type Leaf, leaves } from './layout.ts';
 import { Pace } from './pace.ts';
+import { PIECE } from './page-memory.ts';
 import { loadScrubState, NOT_BEGUN, type ScrubState, saveScrubState } from './scrub-state.ts';
 
 const DAY_MS = 86_400_000;

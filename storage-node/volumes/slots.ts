@@ -8,8 +8,17 @@
 //
 // A slot of a blob that was removed says where its last record stands, so that recovery does not bring that back. Slots
 // never straddle a sector, so a torn write leaves each as it was or as it is.
-import { closeSync, constants, existsSync, fdatasync, openSync, statSync, writeSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fdatasync,
+  open,
+  openSync,
+  read,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { crc32 } from 'node:zlib';
@@ -19,7 +28,7 @@ import { blobDirectory, FIDS_A_DIRECTORY, leafOf } from '../layout.ts';
 import { SharedRuns } from '../shared-runs.ts';
 import { UNIT } from './record.ts';
 
-const fdatasyncAsync = promisify(fdatasync);
+const [fdatasyncAsync, openAsync, readAsync] = [promisify(fdatasync), promisify(open), promisify(read)];
 
 const FILE = 'slots';
 const SLOT = 32;
@@ -176,13 +185,17 @@ export class Slots {
 
   async #load(first: number): Promise<Buffer> {
     const bytes = Buffer.alloc(SIZE);
-    const file = await readFile(this.#path(first)).catch((error: NodeJS.ErrnoException) => {
+    const fd = await openAsync(this.#path(first), 'r').catch((error: NodeJS.ErrnoException) => {
       // Where the disk is not there, this says nothing about what is on it.
-      if (error.code === 'ENOENT' && this.#isMounted) return Buffer.alloc(0);
-      throw error;
+      if (error.code !== 'ENOENT' || !this.#isMounted) throw error;
     });
-    file.copy(bytes, 0, 0, SIZE);
-    return bytes;
+    if (fd === undefined) return bytes;
+    try {
+      await readAsync(fd, bytes, 0, SIZE, 0);
+      return bytes;
+    } finally {
+      closeSync(fd);
+    }
   }
 
   get #isMounted(): boolean {

@@ -525,3 +525,11 @@ it('makes the directory that a blob belongs into, so that it is found there', as
   appendFileSync(join(files.path, '0/000/012/notes.txt'), 'what else lies there is passed over');
   expect(await fidsOf(shelf)).toEqual([12_345]);
 });
+
+it('takes slots that are not there for none only where the disk is', async () => {
+  const { ground } = shelf;
+  expect(await new Slots(ground).find(5_000)).toBeUndefined();
+  // What is seen is the directory below, on which another file system was mounted.
+  const below = new Slots({ ...ground, filesystem: () => -1 });
+  await expect(below.find(5_000)).rejects.toMatchObject({ code: 'ENOENT' });
+});

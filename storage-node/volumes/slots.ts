@@ -137,6 +137,8 @@ export class Slots {
   /** Makes the file and its directory, if they are not there: what is on a disk can be removed also when it is full. */
   async prepare(fid: number): Promise<void> {
     const first = leafOf(fid);
+    // While the disk is known to be there: a later checkpoint then makes no directory where it is gone.
+    await this.#ground.directories.ensure(blobDirectory(first));
     if (!this.#named.has(first) && !existsSync(this.#path(first))) await this.sync(fid);
   }
 

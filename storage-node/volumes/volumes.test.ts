@@ -5,6 +5,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   truncateSync,
@@ -532,4 +533,22 @@ it('takes slots that are not there for none only where the disk is', async () =>
   // What is seen is the directory below, on which another file system was mounted.
   const below = new Slots({ ...ground, filesystem: () => -1 });
   await expect(below.find(5_000)).rejects.toMatchObject({ code: 'ENOENT' });
+});
+
+it('makes nothing where its directory was moved away', async () => {
+  await shelf.put(1, random(10));
+  await shelf.store.close();
+  const other = await start();
+  await other.put(2, random(10));
+  await other.journal.flush();
+  const away = `${files.path}.away`;
+  renameSync(files.path, away);
+  mkdirSync(files.path);
+  try {
+    await expect(other.store.close()).rejects.toMatchObject({ code: 'ENOENT' });
+    expect(readdirSync(files.path)).toEqual([]);
+  } finally {
+    rmSync(files.path, { recursive: true });
+    renameSync(away, files.path);
+  }
 });

@@ -57,7 +57,7 @@ const rows: Row[] = [
 ];
 
 /** Reading changes nothing: what becomes of errors there is shown by storage-node/scrub.test.ts and device.test.ts. */
-const READING = ['node-read'];
+const READING = ['node-read', 'node-volume-read'];
 /** What goes on in volumes without anybody waiting for it: volumes.test.ts. */
 const IN_VOLUMES = ['node-slots-synced', 'node-compacted', 'node-volume-moved'];
 

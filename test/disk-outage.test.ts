@@ -22,7 +22,11 @@ const MiB = 1024 * 1024;
 
 const cluster = useCluster({
   devices: 1,
-  env: { tracker: { CISTERN_REAP_AFTER_SECONDS: '0.2' }, node: { CISTERN_CACHE_BYTES: '0' } },
+  // On disks as small as these here a file or two would be a reason to move others.
+  env: {
+    tracker: { CISTERN_REAP_AFTER_SECONDS: '0.2', CISTERN_REBALANCE_BAND: '1' },
+    node: { CISTERN_CACHE_BYTES: '0' },
+  },
 });
 const { put, get, remove } = filesOf(cluster);
 const pathOf = (node: NodePart | undefined) => node?.devices[0]?.path as string;

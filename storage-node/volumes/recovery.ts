@@ -55,7 +55,7 @@ async function take({ slots }: Parts, volume: number, { offset, head, blob }: Vo
   if (isAt(slot, place)) return true;
   if (slot !== undefined && !isBehind(place, slot)) return false;
   if (hash('sha256', blob, 'hex') !== sha256) return false;
-  await slots.update([fid], () => ({ ...place, size, length: lengthOf(head), at, there: true }));
+  await slots.update(fid, () => ({ ...place, size, length: lengthOf(head), at, there: true }));
   return true;
 }
 

@@ -114,24 +114,17 @@ export class Slots {
   }
 
   /**
-   * Changes slots, in memory until `sync`. `change` gets what a slot holds and answers with what it shall hold, or
-   * undefined to leave it; for the fids of one directory it is called at one instant.
+   * Changes a slot, in memory until `sync`. `change` gets what it holds and answers with what it shall hold, or undefined
+   * to leave it.
    */
-  async update(
-    fids: readonly number[],
-    change: (fid: number, slot: Slot | undefined) => Slot | undefined,
-  ): Promise<void> {
-    const groups = Map.groupBy(fids, leafOf);
-    const apply = (first: number, group: readonly number[]) =>
-      this.#use(first, (bytes) => {
-        for (const fid of group) {
-          const slot = change(fid, decode(bytes, fid));
-          if (slot === undefined) continue;
-          encode(bytes, fid, slot);
-          this.#dirty.set(first, ++this.#changes);
-        }
-      });
-    await Promise.all([...groups].map(([first, group]) => apply(first, group)));
+  update(fid: number, change: (slot: Slot | undefined) => Slot | undefined): Promise<void> {
+    const first = leafOf(fid);
+    return this.#use(first, (bytes) => {
+      const slot = change(decode(bytes, fid));
+      if (slot === undefined) return;
+      encode(bytes, fid, slot);
+      this.#dirty.set(first, ++this.#changes);
+    });
   }
 
   /** Makes the file and its directory, if they are not there: what is on a disk can be removed also when it is full. */

@@ -123,7 +123,7 @@ export class VolumeStore {
       failPoint('node-written');
       const { length } = encoded;
       const slot = { ...place, size: content.size, length, at: record.at, there: true };
-      await this.#slots.update([fid], () => slot);
+      await this.#slots.update(fid, () => slot);
       failPoint('node-linked');
       this.#compaction.changed(fid, slot, 1);
       // Only now: lines about blobs that are not there are dropped when the journal is tidied.
@@ -268,7 +268,7 @@ export class VolumeStore {
     if (before === undefined) return false;
     // Again if the slots were read anew from the disk meanwhile, because the device came back.
     do {
-      await this.#slots.update([fid], (_, slot) => (slot?.there ? { ...slot, there: false } : undefined));
+      await this.#slots.update(fid, (slot) => (slot?.there ? { ...slot, there: false } : undefined));
       failPoint('node-unlinked');
       // Also when it is gone already: the change that removed it may not be durable yet.
       await this.#slots.sync(fid);
@@ -288,7 +288,7 @@ export class VolumeStore {
       if (!isAt(old, from)) return;
       const place = await this.#files.append({ parts: [bytes], length: bytes.length });
       failPoint('node-compacted');
-      await this.#slots.update([fid], () => ({ ...old, ...place }));
+      await this.#slots.update(fid, () => ({ ...old, ...place }));
       this.#compaction.changed(fid, { ...old, ...place }, 1);
       this.#compaction.changed(fid, old, -1);
       this.#checkpointLater();

@@ -240,7 +240,7 @@ describe('a process that was killed', () => {
     vi.spyOn(Journal.prototype, 'add').mockImplementation(() => new Promise(() => {}));
     const placed = vi.spyOn(Slots.prototype, 'update');
     void shelf.put(1, random(10));
-    await until(() => placed.mock.settledResults.length > 0 && placed.mock.calls.at(-1)?.[0][0] === 1);
+    await until(() => placed.mock.settledResults.length > 0 && placed.mock.calls.at(-1)?.[0] === 1);
     await shelf.store.delete(2);
     vi.restoreAllMocks();
     expect(await (await start()).journal.find(1)).toMatchObject({ fid: 1, ...binding });
@@ -404,12 +404,12 @@ describe('what is on its way to its slot', () => {
       goOn = resolve;
     });
     const reached = new Promise<void>((resolve) => {
-      vi.spyOn(Slots.prototype, 'update').mockImplementation(async function (this: Slots, fids, change) {
-        if (fids.includes(fid)) {
+      vi.spyOn(Slots.prototype, 'update').mockImplementation(async function (this: Slots, changed, change) {
+        if (changed === fid) {
           resolve();
           await gate;
         }
-        return await update.call(this, fids, change);
+        return await update.call(this, changed, change);
       });
     });
     const putting = shelf.put(fid, bytes);

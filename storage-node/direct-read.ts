@@ -4,7 +4,7 @@ import { closeSync, constants, open, read } from 'node:fs';
 import { promisify } from 'node:util';
 import pLimit from 'p-limit';
 import { failPoint } from '../services/fail-points.ts';
-import { PIECE, pageBuffers } from './page-memory.ts';
+import { PIECE, pageBuffers, SECTOR } from './page-memory.ts';
 
 const [openAsync, readAsync] = [promisify(open), promisify(read)];
 
@@ -12,9 +12,6 @@ const [openAsync, readAsync] = [promisify(open), promisify(read)];
 const SLOTS = 16;
 const slots = pageBuffers(SLOTS, PIECE);
 const limit = pLimit(SLOTS);
-
-/** What a direct read's place must be a multiple of, on all disks there are. */
-const SECTOR = 4096;
 
 /** From `start` up to, but not including, `end`. */
 export interface Part {

@@ -4,6 +4,8 @@ const PAGE = 64 * 1024;
 
 /** Bytes that are read or written at once where a blob is not done in one go. */
 export const PIECE = 512 * 1024;
+/** What the place and the length of a direct read or write must be multiples of, on all disks there are. */
+export const SECTOR = 4096;
 
 // TypeScript knows it in browsers only.
 declare const WebAssembly: { Memory: new (size: { initial: number }) => { buffer: ArrayBuffer } };

@@ -2,16 +2,13 @@
 import { fdatasync, ftruncateSync, read, write, writev } from 'node:fs';
 import { promisify } from 'node:util';
 import type { ByteRange } from '../services/ranges.ts';
-import { PIECE, pageBuffers } from './page-memory.ts';
+import { PIECE, pageBuffers, SECTOR } from './page-memory.ts';
 
 const [fdatasyncAsync, readAsync] = [promisify(fdatasync), promisify(read)];
 const [writeAsync, writevAsync] = [promisify(write), promisify(writev)];
 
 /** A long write is flushed this often, so that its last flush is not long. */
 const SYNC_EVERY = 64 * 1024 * 1024;
-
-/** What a direct write's place and length must be a multiple of, on all disks there are. */
-const SECTOR = 4096;
 
 /** Buffers of a PIECE that are used again and again: new ones would keep the garbage collector busy. */
 const kept = pageBuffers(32, PIECE);

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { assertOnDisk, type Ground } from '../ground.ts';
 import { writeAllFully } from '../pieces.ts';
+import { Turns } from '../turns.ts';
 import { forget } from '../write-file.ts';
 import type { Encoded } from './record.ts';
 import type { Place } from './slots.ts';
@@ -33,7 +34,7 @@ export class VolumeFiles {
   readonly #waiting: Waiting[] = [];
   #writing = false;
   /** Writes, and finding out where they go on, one after the other. */
-  #turns: Promise<unknown> = Promise.resolve();
+  readonly #turns = new Turns<'end'>();
 
   /** @param most bytes of a volume, but for the record that reaches them */
   constructor(ground: Ground, most: number) {
@@ -56,7 +57,7 @@ export class VolumeFiles {
    * the next write; thus nothing is written meanwhile.
    */
   open(find: () => Promise<Place>): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#turns.take('end', async () => {
       this.#end = await find();
       this.#sealed = -1;
       this.#named = '';
@@ -108,7 +109,7 @@ export class VolumeFiles {
     while (this.#waiting.length > 0) {
       const group = this.#nextGroup();
       try {
-        let { volume, offset } = await this.#inTurn(() => this.#write(group));
+        let { volume, offset } = await this.#turns.take('end', () => this.#write(group));
         for (const { length, done } of group) {
           done({ volume, offset });
           offset += length;
@@ -151,12 +152,6 @@ export class VolumeFiles {
       if (fstatSync(fd).size === 0) forget(this.path(volume));
       throw error;
     }
-  }
-
-  #inTurn<T>(action: () => Promise<T>): Promise<T> {
-    const running = this.#turns.then(action);
-    this.#turns = running.catch(() => {});
-    return running;
   }
 
   #nextGroup(): Waiting[] {
